@@ -1,0 +1,123 @@
+//! `/proc/sys` (`proc_sys(5)`): the parameters of this kernel. Few can be changed: the
+//! host name and what a program may set without any effect on others.
+
+use super::net;
+use crate::synth::Node;
+use chitin_abi::Errno;
+use chitin_kernel::task::Task;
+use std::sync::Arc;
+
+/// `CAP_SYS_ADMIN`.
+const CAP_SYS_ADMIN: u32 = 21;
+/// Longest host or domain name in bytes.
+const NAME_MAX: usize = 64;
+
+fn number(n: u64) -> Node {
+    Node::text(format!("{n}\n"))
+}
+
+#[derive(Clone, Copy)]
+enum Name {
+    Host,
+    Domain,
+}
+
+/// A name of `uname(2)`, which may be set by who may call `sethostname(2)`.
+fn name(which: Name) -> Node {
+    let show = Node::file(move |t| {
+        let names = t.kernel.names.read();
+        let name = match which {
+            Name::Host => &names.0,
+            Name::Domain => &names.1,
+        };
+        Ok([&name[..], b"\n"].concat())
+    });
+    show.stored_by(move |task, text| set_name(task, which, text))
+}
+
+fn set_name(task: &Arc<Task>, which: Name, text: &[u8]) -> Result<(), Errno> {
+    if !task.cred().has_cap(CAP_SYS_ADMIN) {
+        return Err(Errno::EPERM);
+    }
+    let end = text.iter().position(|&b| b == b'\n' || b == 0).unwrap_or(text.len());
+    let text: Vec<u8> = text.iter().copied().take(end.min(NAME_MAX)).collect();
+    let mut names = task.kernel.names.write();
+    match which {
+        Name::Host => names.0 = text,
+        Name::Domain => names.1 = text,
+    }
+    Ok(())
+}
+
+fn uuid() -> Vec<u8> {
+    let mut b = [0_u8; 16];
+    chitin_hostsys::random::fill(&mut b);
+    let n = u128::from_le_bytes(b) & !(0xf << 76) & !(0x3 << 62) | 4 << 76 | 2 << 62;
+    let hex = format!("{n:032x}");
+    let part = |r: std::ops::Range<usize>| hex.get(r).unwrap_or_default();
+    format!("{}-{}-{}-{}-{}\n", part(0..8), part(8..12), part(12..16), part(16..20), part(20..32))
+        .into_bytes()
+}
+
+fn kernel() -> Node {
+    let pid_max = u64::from(chitin_kernel::task::PID_MAX.unsigned_abs());
+    Node::dir(vec![
+        ("cap_last_cap", number(40)),
+        ("core_pattern", Node::text("core\n")),
+        ("core_uses_pid", number(0)),
+        ("domainname", name(Name::Domain)),
+        ("hostname", name(Name::Host)),
+        ("ngroups_max", number(65_536)),
+        ("osrelease", Node::text(format!("{}\n", chitin_kernel::RELEASE))),
+        ("ostype", Node::text("Linux\n")),
+        ("overflowgid", number(65_534)),
+        ("overflowuid", number(65_534)),
+        ("pid_max", number(pid_max)),
+        (
+            "random",
+            Node::dir(vec![
+                ("boot_id", Node::text(uuid())),
+                ("entropy_avail", number(256)),
+                ("poolsize", number(256)),
+                ("uuid", Node::file(|_| Ok(uuid()))),
+            ]),
+        ),
+        ("randomize_va_space", number(2)),
+        ("tainted", number(0)),
+        ("threads-max", Node::file(|t| Ok(format!("{}\n", t.kernel.max_tasks).into()))),
+        ("version", Node::text(format!("{}\n", chitin_kernel::VERSION))),
+    ])
+}
+
+fn vm() -> Node {
+    Node::dir(vec![
+        ("legacy_va_layout", number(0)),
+        ("max_map_count", number(65_000)),
+        ("mmap_min_addr", number(65_536)),
+        ("nr_hugepages", number(0)),
+        // Memory is given when it is touched, whatever was mapped.
+        ("overcommit_kbytes", number(0)),
+        ("overcommit_memory", number(1)),
+        ("overcommit_ratio", number(50)),
+    ])
+}
+
+fn fs() -> Node {
+    Node::dir(vec![
+        ("file-max", number(1_048_576)),
+        ("file-nr", Node::text("0\t0\t1048576\n")),
+        ("inotify", net::sys_inotify()),
+        ("nr_open", number(1_048_576)),
+        ("overflowgid", number(65_534)),
+        ("overflowuid", number(65_534)),
+        ("pipe-max-size", number(1_048_576)),
+        ("protected_hardlinks", number(0)),
+        ("protected_symlinks", number(0)),
+        ("suid_dumpable", number(0)),
+    ])
+}
+
+/// `/proc/sys`.
+pub(super) fn sys() -> Node {
+    Node::dir(vec![("fs", fs()), ("kernel", kernel()), ("net", net::sys_net()), ("vm", vm())])
+}

@@ -1,0 +1,305 @@
+//! Changes of existing areas: `mprotect(2)`, `mremap(2)`, `madvise(2)`, `msync(2)`.
+
+use super::map::pages;
+use super::vma::{Sharing, Source, Vma, flag};
+use super::{Mm, PAGE, Placement};
+use crate::vfs::InodeRef;
+use chitin_abi::Errno;
+use chitin_platform::{MapOp, Populate, Prot};
+use std::ops::Range;
+
+/// What `madvise(2)` can change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Advice {
+    /// The content is not needed any more: zeroes, or the file's, come back.
+    DontNeed,
+    /// A hole is punched into a shared mapping.
+    Remove,
+    /// Sets or clears a [`flag`].
+    Flag(u32, Toggle),
+}
+
+/// Whether a flag is set or cleared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum Toggle {
+    On,
+    Off,
+}
+
+/// How `mremap(2)` may move.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Moving {
+    /// Not at all.
+    Never,
+    /// If it must.
+    Anywhere,
+    /// To this address, replacing what is there.
+    To(u64),
+}
+
+impl Mm {
+    /// `mprotect(2)`: as Linux does, areas before an unmapped gap are changed and the
+    /// gap is `ENOMEM`.
+    pub fn protect(&self, addr: u64, len: u64, prot: Prot) -> Result<(), Errno> {
+        if !addr.is_multiple_of(PAGE) {
+            return Err(Errno::EINVAL);
+        }
+        let range = pages(addr, len).ok_or(Errno::ENOMEM)?;
+        let mut state = self.state.write();
+        let mut end = range.start;
+        for vma in state.areas.overlapping(range.clone()) {
+            if vma.start > end {
+                break;
+            }
+            if prot.write && !vma.may_write {
+                return Err(Errno::EACCES);
+            }
+            end = vma.end;
+        }
+        let complete = end >= range.end;
+        let range = range.start..end.min(range.end);
+        let mut ops = Vec::new();
+        for mut vma in state.areas.remove(range) {
+            let reserved = matches!(vma.source, Source::Reserved);
+            vma.prot = prot;
+            if reserved && prot != Prot::NONE {
+                vma.source = Source::fresh(&self.memory, vma.len())?;
+                vma.map_ops(&mut ops, Populate::Lazy);
+            } else if matches!(vma.source, Source::File(_)) {
+                // What lies behind the end of the file has no mapping to change.
+                self.emit(&mut state, &vma, &mut ops, Populate::Lazy);
+            } else {
+                vma.protect_ops(&mut ops);
+            }
+            state.areas.insert(vma);
+        }
+        merge_protects(&mut ops);
+        self.apply(&ops)?;
+        if complete { Ok(()) } else { Err(Errno::ENOMEM) }
+    }
+
+    /// A file has become shorter: an access to what was mapped behind its end is a fault.
+    pub fn shrunk(&self, inode: &InodeRef) -> Result<(), Errno> {
+        let of = |vma: &Vma| match &vma.source {
+            Source::File(part) => {
+                let mapped = part.file.path().and_then(|p| p.dentry.inode());
+                mapped.is_some_and(|mapped| std::sync::Arc::ptr_eq(&mapped, inode))
+            }
+            _ => false,
+        };
+        let state = self.state.write();
+        let mut ops = Vec::new();
+        for vma in state.areas.iter().filter(|vma| of(vma)) {
+            vma.map_ops(&mut ops, Populate::Lazy);
+        }
+        if ops.is_empty() { Ok(()) } else { self.apply(&ops) }
+    }
+
+    /// `madvise(2)` for advice that has an effect.
+    pub fn advise(&self, addr: u64, len: u64, advice: Advice) -> Result<(), Errno> {
+        let range = pages(addr, len).ok_or(Errno::EINVAL)?;
+        let mut state = self.state.write();
+        let complete = state.areas.covers(range.clone());
+        let mut ops = Vec::new();
+        let mut dropped = Vec::new();
+        for mut vma in state.areas.remove(range) {
+            match (advice, &vma.source, vma.sharing) {
+                (Advice::Flag(bits, toggle), _, _) => match toggle {
+                    Toggle::On => vma.flags |= bits,
+                    Toggle::Off => vma.flags &= !bits,
+                },
+                (Advice::DontNeed, Source::Anon { origin: Some(part), .. }, Sharing::Private) => {
+                    let part = part.clone();
+                    dropped.push(std::mem::replace(&mut vma.source, Source::File(part)));
+                    vma.map_ops(&mut ops, Populate::Lazy);
+                }
+                (Advice::DontNeed, Source::Anon { copies: Some(_), .. }, Sharing::Private) => {
+                    let fresh = Source::fresh(&self.memory, vma.len())?;
+                    dropped.push(std::mem::replace(&mut vma.source, fresh));
+                    vma.map_ops(&mut ops, Populate::Lazy);
+                }
+                (Advice::DontNeed, Source::Anon { block, at, .. }, Sharing::Private)
+                | (Advice::Remove, Source::Anon { block, at, .. }, Sharing::Shared) => {
+                    self.memory.discard(block.offset() + at, vma.len())?;
+                }
+                (Advice::Remove, ..) => {
+                    state.areas.insert(vma);
+                    return Err(Errno::EINVAL);
+                }
+                (Advice::DontNeed, ..) => {}
+            }
+            state.areas.insert(vma);
+        }
+        self.apply(&ops)?;
+        drop(dropped);
+        if complete { Ok(()) } else { Err(Errno::ENOMEM) }
+    }
+
+    /// `mremap(2)`. `keep` is `MREMAP_DONTUNMAP`. `limit` is `RLIMIT_AS`.
+    pub fn remap(
+        &self,
+        addr: u64,
+        old_len: u64,
+        new_len: u64,
+        moving: Moving,
+        limit: u64,
+    ) -> Result<u64, Errno> {
+        let new_len = new_len.checked_next_multiple_of(PAGE).filter(|&n| n > 0);
+        let new_len = new_len.ok_or(Errno::EINVAL)?;
+        let old = pages(addr, old_len).ok_or(Errno::EINVAL)?;
+        let old_len = old.end - old.start;
+        if old_len == 0 {
+            return self.duplicate(addr, new_len, moving);
+        }
+        {
+            let state = self.state.read();
+            if !state.areas.covers(old.clone()) {
+                return Err(Errno::EFAULT);
+            }
+            let grows = new_len.saturating_sub(old_len);
+            if state.areas.total().saturating_add(grows) > limit {
+                return Err(Errno::ENOMEM);
+            }
+        }
+        if let Moving::To(to) = moving {
+            let target = pages(to, new_len).ok_or(Errno::EINVAL)?;
+            if target.start < old.end && old.start < target.end {
+                return Err(Errno::EINVAL);
+            }
+            if new_len < old_len {
+                self.unmap(addr + new_len, old_len - new_len)?;
+            }
+            return self.relocate(addr..addr + old_len.min(new_len), to, new_len);
+        }
+        if new_len <= old_len {
+            if new_len < old_len {
+                self.unmap(addr + new_len, old_len - new_len)?;
+            }
+            return Ok(addr);
+        }
+        let grown = old.end..addr.checked_add(new_len).ok_or(Errno::ENOMEM)?;
+        let fits =
+            grown.end <= super::map::USER_END && self.state.read().areas.is_free(grown.clone());
+        if fits {
+            return self.extend(old.end, new_len - old_len).map(|()| addr);
+        }
+        match moving {
+            Moving::Anywhere => {
+                let within = self.state.read().within.clone();
+                let to = self.state.write().areas.find_free(new_len, within)?;
+                self.relocate(old, to, new_len)
+            }
+            _ => Err(Errno::ENOMEM),
+        }
+    }
+
+    /// Continues the area that ends at `end` by `by` bytes.
+    fn extend(&self, end: u64, by: u64) -> Result<(), Errno> {
+        let mut state = self.state.write();
+        let last = state.areas.find(end - 1).ok_or(Errno::EFAULT)?.clone();
+        let source = match &last.source {
+            Source::File(part) => {
+                let mut part = part.clone();
+                part.offset += last.len();
+                Source::File(part)
+            }
+            Source::Reserved => Source::Reserved,
+            Source::Anon { .. } => Source::fresh(&self.memory, by)?,
+        };
+        let vma = Vma { start: end, end: end + by, source, ..last };
+        let mut ops = Vec::new();
+        state.evict_rooms(end..end + by, &mut ops);
+        self.emit(&mut state, &vma, &mut ops, Populate::Lazy);
+        state.areas.insert(vma);
+        self.apply(&ops)
+    }
+
+    /// Moves what is at `old` to `to`, where it may grow to `new_len`.
+    fn relocate(&self, old: Range<u64>, to: u64, new_len: u64) -> Result<u64, Errno> {
+        let len = old.end - old.start;
+        {
+            let mut state = self.state.write();
+            state.place(Placement::Fixed(to), new_len)?;
+            let mut ops = vec![MapOp::Unmap { addr: old.start, len }];
+            state.evict_rooms(to..to + new_len, &mut ops);
+            let replaced = state.areas.remove(to..to + new_len);
+            if !replaced.is_empty() {
+                ops.push(MapOp::Unmap { addr: to, len: new_len });
+            }
+            for vma in state.areas.remove(old.clone()) {
+                let moved = vma.moved_to(to + (vma.start - old.start));
+                self.emit(&mut state, &moved, &mut ops, Populate::Lazy);
+                state.areas.insert(moved);
+            }
+            self.apply(&ops)?;
+            self.release(&replaced);
+        }
+        if new_len > len {
+            self.extend(to + len, new_len - len)?;
+        }
+        Ok(to)
+    }
+
+    /// `mremap(2)` with an old length of 0: a second mapping of shared pages.
+    fn duplicate(&self, addr: u64, len: u64, moving: Moving) -> Result<u64, Errno> {
+        let mut state = self.state.write();
+        let vma = state.areas.find(addr).ok_or(Errno::EFAULT)?;
+        if vma.sharing != Sharing::Shared || moving == Moving::Never || vma.end - addr < len {
+            return Err(Errno::EINVAL);
+        }
+        let part = vma.part(addr, addr + len);
+        let to = match moving {
+            Moving::To(to) => state.place(Placement::Fixed(to), len)?,
+            _ => state.place(Placement::Hint(0), len)?,
+        };
+        let copy = part.moved_to(to);
+        let mut ops = Vec::new();
+        state.evict_rooms(to..to + len, &mut ops);
+        copy.map_ops(&mut ops, Populate::Lazy);
+        let replaced = state.areas.remove(to..to + len);
+        state.areas.insert(copy);
+        let result = self.apply(&ops);
+        self.release(&replaced);
+        result.map(|()| to)
+    }
+
+    /// `msync(2)`: writes shared file mappings back. `ENOMEM` for unmapped pages.
+    pub fn sync(&self, addr: u64, len: u64) -> Result<(), Errno> {
+        let range = pages(addr, len).ok_or(Errno::ENOMEM)?;
+        let state = self.state.read();
+        for vma in state.areas.overlapping(range.clone()) {
+            if let (Source::File(part), Sharing::Shared) = (&vma.source, vma.sharing) {
+                let from = vma.start.max(range.start);
+                let to = vma.end.min(range.end);
+                part.map.sync(part.offset + (from - vma.start), to - from)?;
+            }
+        }
+        if state.areas.covers(range) { Ok(()) } else { Err(Errno::ENOMEM) }
+    }
+
+    /// Whether all pages of a range are mapped (`mincore(2)`, `mlock(2)`).
+    #[must_use]
+    pub fn covers(&self, addr: u64, len: u64) -> bool {
+        pages(addr, len).is_some_and(|range| self.state.read().areas.covers(range))
+    }
+
+    /// `mlock(2)` and `munlock(2)`: only accounted, guest memory is not pinned.
+    pub fn lock_pages(&self, addr: u64, len: u64, toggle: Toggle) -> Result<(), Errno> {
+        self.advise(addr, len, Advice::Flag(flag::LOCKED, toggle))
+    }
+}
+
+/// Joins adjacent changes of protection into one.
+fn merge_protects(ops: &mut Vec<MapOp>) {
+    ops.dedup_by(|next, prev| match (prev, next) {
+        (
+            MapOp::Protect { addr, len, prot },
+            MapOp::Protect { addr: next, len: more, prot: same },
+        ) if *addr + *len == *next && prot == same => {
+            *len += *more;
+            true
+        }
+        _ => false,
+    });
+}

@@ -1,0 +1,166 @@
+//! `fork(2)`: a copy of an address space.
+//!
+//! A process with few areas is copied by mapping them all into a host process that the
+//! platform has ready; one with many by the host's own `fork(2)`. Private memory is copied at
+//! once where it is little, else its pages are left to both until one of them stores there.
+
+use super::vma::{Sharing, Side, Source, Vma, flag};
+use super::{Mm, PAGE, State, host_error};
+use crate::mm::areas::Areas;
+use crate::sync::RwLock;
+use chitin_abi::Errno;
+use chitin_platform::{MapOp, Populate};
+use std::sync::Arc;
+
+/// Most areas that are mapped anew.
+const MOST_MAPPED: usize = 192;
+/// Most bytes of one area that the child is given with its page tables.
+const MOST_TOUCHED: u64 = 1 << 20;
+
+/// Areas with more bytes of pages than this are copied page by page when they are stored to.
+const COPIED_AT_ONCE: u64 = 1 << 20;
+
+/// Who else runs in the address space that is copied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Company {
+    /// Only the thread that forks.
+    Alone,
+    /// Other threads, who may wait for words whose place must not change.
+    Others,
+}
+
+/// How the child comes to its mappings.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    Mapped,
+    Cloned,
+}
+
+impl Mm {
+    /// A copy: shared areas are shared, private memory is copied (pages that were never
+    /// touched cost nothing).
+    pub fn fork(&self, company: Company) -> Result<Arc<Self>, Errno> {
+        let mut state = self.state.write();
+        if company == Company::Alone {
+            self.leave_to_both(&mut state)?;
+        }
+        let charge = self.memory.charge(host_cost(&state.areas))?;
+        let few = state.areas.count() <= MOST_MAPPED;
+        let how = if few { How::Mapped } else { How::Cloned };
+        let space = match how {
+            How::Mapped => self.texts.platform().new_space(),
+            How::Cloned => self.space.fork(),
+        };
+        let space = space.map_err(|e| match host_error(e) {
+            Errno::ENOMEM => Errno::EAGAIN,
+            other => other,
+        })?;
+        let mut child = State {
+            areas: Areas::default(),
+            brk: state.brk.clone(),
+            within: state.within.clone(),
+            rooms: state.rooms.clone(),
+        };
+        let mut ops = Vec::new();
+        for vma in state.areas.iter() {
+            if vma.flags & flag::DONTFORK == 0 {
+                child.areas.insert(self.copy_area(vma, how, &mut ops)?);
+            } else if how == How::Cloned {
+                ops.push(MapOp::Unmap { addr: vma.start, len: vma.len() });
+            }
+        }
+        drop(state);
+        if how == How::Mapped {
+            let unchanged: Vec<Vma> =
+                child.areas.iter().filter(|v| !is_copied(v)).cloned().collect();
+            for vma in unchanged {
+                self.emit(&mut child, &vma, &mut ops, Populate::Lazy);
+            }
+        }
+        let child = Arc::new(Self {
+            space,
+            memory: self.memory.clone(),
+            texts: self.texts.clone(),
+            state: RwLock::new(child),
+            deferred: crate::sync::Mutex::default(),
+            landmarks: RwLock::new(self.landmarks.read().clone()),
+            published: std::sync::OnceLock::new(),
+            _charge: Some(charge),
+        });
+        child.apply(&ops)?;
+        Ok(child)
+    }
+
+    /// Marks the areas whose pages parent and child have together from now on.
+    fn leave_to_both(&self, state: &mut State) -> Result<(), Errno> {
+        let is_large = |vma: &Vma| match &vma.source {
+            Source::Anon { block, at, copies: None, .. } => {
+                vma.sharing == Sharing::Private
+                    && vma.flags & (flag::DONTFORK | flag::WIPEONFORK) == 0
+                    && vma.len() > COPIED_AT_ONCE
+                    && self.memory.has_pages(block.offset() + at, vma.len(), COPIED_AT_ONCE)
+            }
+            _ => false,
+        };
+        let large: Vec<Vma> = state.areas.iter().filter(|v| is_large(v)).cloned().collect();
+        let mut ops = Vec::new();
+        for mut vma in large {
+            if let Source::Anon { copies, .. } = &mut vma.source {
+                *copies = Some(Side::first());
+            }
+            vma.protect_ops(&mut ops);
+            drop(state.areas.remove(vma.start..vma.end));
+            state.areas.insert(vma);
+        }
+        self.apply(&ops)
+    }
+
+    /// The child's area; appends what maps the memory that it has of its own.
+    fn copy_area(&self, vma: &Vma, how: How, ops: &mut Vec<MapOp>) -> Result<Vma, Errno> {
+        let mut copy = vma.clone();
+        copy.flags &= !flag::LOCKED;
+        if let Source::Anon { copies: Some(side), .. } = &mut copy.source {
+            *side = side.another();
+        }
+        let Source::Anon { block, at, origin, .. } = &vma.source else { return Ok(copy) };
+        if !is_copied(vma) {
+            return Ok(copy);
+        }
+        let heap = vma.flags & flag::HEAP != 0;
+        let room = if heap { block.len() - at } else { vma.len() };
+        let fresh = self.memory.alloc(room)?;
+        let mut touch = Vec::new();
+        if vma.flags & flag::WIPEONFORK == 0 {
+            let from = block.offset() + at;
+            self.memory.copy_pages(from, fresh.offset(), vma.len(), |offset, len| {
+                touch.push((vma.start + (offset - from), len));
+            })?;
+        }
+        let origin = origin.clone();
+        copy.source = Source::Anon { block: fresh, at: 0, origin, copies: None };
+        copy.map_ops(ops, Populate::Lazy);
+        if copy.prot.write && how == How::Mapped {
+            let few = touch.iter().map(|t| t.1).sum::<u64>() <= MOST_TOUCHED;
+            let touch = touch.into_iter().filter(|_| few);
+            ops.extend(touch.map(|(addr, len)| MapOp::Touch { addr, len }));
+        }
+        Ok(copy)
+    }
+}
+
+/// What the host needs for another process with these areas, in bytes: its own bookkeeping,
+/// and page tables for what it has together with others.
+fn host_cost(areas: &Areas) -> u64 {
+    const PROCESS: u64 = 128 << 10;
+    const TABLE_SPAN: u64 = 2 << 20;
+    let common = |vma: &&Vma| vma.sharing == Sharing::Shared || vma.copies_on_write();
+    let tables = areas.iter().filter(common).map(|vma| vma.len() / TABLE_SPAN * PAGE);
+    PROCESS + tables.sum::<u64>()
+}
+
+/// Whether a child gets memory of its own for the area at once.
+fn is_copied(vma: &Vma) -> bool {
+    let own = matches!(vma.source, Source::Anon { copies: None, .. });
+    (own || vma.flags & flag::WIPEONFORK != 0 && !matches!(vma.source, Source::File(_)))
+        && vma.sharing == Sharing::Private
+}

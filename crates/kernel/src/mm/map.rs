@@ -1,0 +1,332 @@
+//! `mmap(2)`, `munmap(2)`, `brk(2)`.
+
+use super::patch::ROOM_BELOW;
+use super::vma::{FilePart, Sharing, Source, Vma, flag};
+use super::{COPY_AT_ONCE, COPY_WINDOW, HEAP_ROOM, LAZY_RESERVATION, Mm, PAGE, State};
+use chitin_abi::Errno;
+use chitin_platform::{MapOp, Populate, Prot};
+use std::ops::Range;
+
+/// How the address of a mapping is chosen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Placement {
+    /// Anywhere, at this address if it is free.
+    Hint(u64),
+    /// Exactly here, replacing what is there (`MAP_FIXED`).
+    Fixed(u64),
+    /// Exactly here, `EEXIST` if something is there (`MAP_FIXED_NOREPLACE`).
+    FixedNoReplace(u64),
+}
+
+/// What `mmap(2)` asks for, validated as far as flags and descriptors go.
+#[derive(Clone)]
+pub struct MapRequest {
+    /// Address.
+    pub place: Placement,
+    /// Length in bytes, rounded up to pages.
+    pub len: u64,
+    /// Protection.
+    pub prot: Prot,
+    /// `mprotect(2)` may allow stores later.
+    pub may_write: bool,
+    /// Shared or private.
+    pub sharing: Sharing,
+    /// The file; `None` for anonymous memory.
+    pub file: Option<FilePart>,
+    /// `MAP_POPULATE`, or memory that is certain to be touched.
+    pub populate: Populate,
+    /// [`flag`] bits.
+    pub flags: u32,
+}
+
+impl MapRequest {
+    /// Private anonymous memory.
+    #[must_use]
+    pub fn anonymous(place: Placement, len: u64, prot: Prot) -> Self {
+        Self {
+            place,
+            len,
+            prot,
+            may_write: true,
+            sharing: Sharing::Private,
+            file: None,
+            populate: Populate::Lazy,
+            flags: 0,
+        }
+    }
+}
+
+/// Page-aligned range from `addr` on; `None` if it leaves the address space.
+pub(super) fn pages(addr: u64, len: u64) -> Option<Range<u64>> {
+    let len = len.checked_next_multiple_of(PAGE)?;
+    let end = addr.checked_add(len)?;
+    (addr.is_multiple_of(PAGE) && end <= super::map::USER_END).then_some(addr..end)
+}
+
+/// End of guest addresses (the platform's own lie behind).
+pub const USER_END: u64 = 0x7fff_0000_0000;
+/// Lowest address of a mapping (`vm.mmap_min_addr`).
+pub const USER_START: u64 = 0x1_0000;
+
+impl Mm {
+    /// Maps memory; returns its address. `limit` is `RLIMIT_AS` in bytes.
+    pub fn map(&self, request: &MapRequest, limit: u64) -> Result<u64, Errno> {
+        let len = request.len.checked_next_multiple_of(PAGE).ok_or(Errno::ENOMEM)?;
+        if len == 0 || len > USER_END {
+            return Err(if len == 0 { Errno::EINVAL } else { Errno::ENOMEM });
+        }
+        let mut state = self.state.write();
+        let part = request.file.as_ref().filter(|p| p.offset == 0);
+        let room = part.is_some() && request.sharing == Sharing::Private;
+        let start = match request.place {
+            Placement::Hint(0) if room => {
+                let within = state.within.clone();
+                state.areas.find_free(len.saturating_add(ROOM_BELOW), within)? + ROOM_BELOW
+            }
+            place => state.place(place, len)?,
+        };
+        if state.areas.total().saturating_add(len) > limit {
+            return Err(Errno::ENOMEM);
+        }
+        if state.areas.count() >= super::areas::MAX_AREAS {
+            return Err(Errno::ENOMEM);
+        }
+        let vma = Vma {
+            start,
+            end: start + len,
+            prot: request.prot,
+            may_write: request.may_write,
+            sharing: request.sharing,
+            flags: request.flags | if room { flag::ROOM } else { 0 },
+            source: self.source(request, len)?,
+        };
+        let mut ops = Vec::new();
+        state.evict_rooms(start..start + len, &mut ops);
+        // Pages that exist already cost little now, and a fault each later.
+        let ready = vma.ready();
+        let populate = if ready >= len { Populate::Now } else { request.populate };
+        self.emit(&mut state, &vma, &mut ops, populate);
+        if (1..len).contains(&ready) {
+            ops.push(MapOp::Touch { addr: start, len: ready });
+        }
+        let replaced = state.areas.remove(start..start + len);
+        state.areas.insert(vma);
+        let result = self.apply(&ops);
+        drop(replaced);
+        result.map(|()| start)
+    }
+
+    /// Pages of memory that are certain to be used soon; a hint.
+    pub(crate) fn touch(&self, addr: u64, len: u64) {
+        let start = addr & !(PAGE - 1);
+        let len = (addr - start + len).next_multiple_of(PAGE);
+        let _ = self.apply(&[MapOp::Touch { addr: start, len }]);
+    }
+
+    fn source(&self, request: &MapRequest, len: u64) -> Result<Source, Errno> {
+        let copied = |part: &FilePart| -> Result<Source, Errno> {
+            let block = self.memory.alloc(len)?;
+            self.fill(block.offset(), part, len)?;
+            Ok(Source::Anon { block, at: 0, origin: Some(part.clone()), copies: None })
+        };
+        match &request.file {
+            Some(part) => {
+                let at_once = request.sharing == Sharing::Private
+                    && request.prot.write
+                    && len <= COPY_AT_ONCE
+                    && part.offset.saturating_add(len) <= part.map.size().next_multiple_of(PAGE);
+                if at_once { copied(part) } else { Ok(Source::File(part.clone())) }
+            }
+            None if request.prot == Prot::NONE && len > LAZY_RESERVATION => Ok(Source::Reserved),
+            None => {
+                let room = if request.flags & flag::HEAP != 0 { HEAP_ROOM.max(len) } else { len };
+                Source::fresh(&self.memory, room)
+            }
+        }
+    }
+
+    /// Copies a file's content into fresh memory.
+    fn fill(&self, to: u64, part: &FilePart, len: u64) -> Result<(), Errno> {
+        let mut buf = vec![0_u8; usize::try_from(COPY_WINDOW).map_err(|_| Errno::ENOMEM)?];
+        let mut done = 0;
+        while done < len {
+            let want = (len - done).min(COPY_WINDOW) as usize;
+            let piece = buf.get_mut(..want).unwrap_or_default();
+            let n = part.map.read_at(part.offset + done, piece)?;
+            if n == 0 {
+                break;
+            }
+            self.memory.write(to + done, piece.get(..n).unwrap_or_default())?;
+            done += n as u64;
+        }
+        Ok(())
+    }
+
+    /// Gives the private pages around `page`, which are a file's or also others', memory of
+    /// their own.
+    pub(super) fn own(&self, state: &mut State, page: u64) -> Result<(), Errno> {
+        let vma = state.areas.find(page).ok_or(Errno::EFAULT)?;
+        let start = (page & !(COPY_WINDOW - 1)).max(vma.start);
+        let end = (start + COPY_WINDOW).min(vma.end);
+        let mut ops = Vec::new();
+        let vma = match &vma.source {
+            Source::Anon { copies: Some(side), .. } if side.is_alone() => {
+                let mut vma = vma.clone();
+                if let Source::Anon { copies, .. } = &mut vma.source {
+                    *copies = None;
+                }
+                vma.protect_ops(&mut ops);
+                vma
+            }
+            Source::Anon { block, at, origin: _, copies: Some(_) } => {
+                let from = block.offset() + at + (start - vma.start);
+                let fresh = self.memory.alloc(end - start)?;
+                self.memory.copy_pages(from, fresh.offset(), end - start, |_, _| ())?;
+                let mut vma = vma.part(start, end);
+                if let Source::Anon { block, at, copies, .. } = &mut vma.source {
+                    (*block, *at, *copies) = (fresh, 0, None);
+                }
+                vma.map_ops(&mut ops, Populate::Now);
+                vma
+            }
+            _ => {
+                let vma = self.own_file(vma, page, start..end)?;
+                vma.map_ops(&mut ops, Populate::Now);
+                vma
+            }
+        };
+        drop(state.areas.remove(vma.start..vma.end));
+        state.areas.insert(vma);
+        self.apply(&ops)
+    }
+
+    /// The part of a private file mapping around `page` with a copy of its pages.
+    fn own_file(&self, vma: &Vma, page: u64, window: Range<u64>) -> Result<Vma, Errno> {
+        let (part, _) = vma.file_offset(page)?;
+        let file_end = vma
+            .start
+            .saturating_add(part.map.size().next_multiple_of(PAGE).saturating_sub(part.offset));
+        let end = window.end.min(file_end).max(page + PAGE);
+        let mut vma = vma.part(window.start, end);
+        let Source::File(part) = &vma.source else { return Err(Errno::EFAULT) };
+        let block = self.memory.alloc(vma.len())?;
+        self.fill(block.offset(), part, vma.len())?;
+        vma.source = Source::Anon { block, at: 0, origin: Some(part.clone()), copies: None };
+        Ok(vma)
+    }
+
+    /// `munmap(2)`.
+    pub fn unmap(&self, addr: u64, len: u64) -> Result<(), Errno> {
+        let range = pages(addr, len).filter(|r| !r.is_empty()).ok_or(Errno::EINVAL)?;
+        let mut state = self.state.write();
+        let removed = state.areas.remove(range.clone());
+        if removed.is_empty() {
+            return Ok(());
+        }
+        let result = self.apply(&[MapOp::Unmap { addr, len: range.end - range.start }]);
+        self.release(&removed);
+        result
+    }
+
+    /// Gives back the pages of areas that are no longer mapped, where their block
+    /// lives on in other areas.
+    pub(super) fn release(&self, removed: &[Vma]) {
+        for vma in removed {
+            if let Source::Anon { block, at, copies, .. } = &vma.source
+                && vma.sharing == Sharing::Private
+                && copies.as_ref().is_none_or(|side| side.is_alone())
+                && std::sync::Arc::strong_count(block) > 1
+            {
+                let _ = self.memory.discard(block.offset() + at, vma.len());
+            }
+        }
+    }
+
+    /// Sets where the heap begins; it is empty.
+    pub fn set_brk_start(&self, start: u64) {
+        self.state.write().brk = start..start;
+    }
+
+    /// The heap (`brk(2)`).
+    #[must_use]
+    pub fn brk_range(&self) -> Range<u64> {
+        self.state.read().brk.clone()
+    }
+
+    /// `brk(2)`: moves the end of the heap; returns where it is. `limit` is
+    /// `RLIMIT_DATA` in bytes.
+    pub fn brk(&self, to: u64, limit: u64) -> u64 {
+        let heap = self.brk_range();
+        if to < heap.start || to - heap.start > limit || to >= USER_END {
+            return heap.end;
+        }
+        let old = heap.end.next_multiple_of(PAGE);
+        let new = to.next_multiple_of(PAGE);
+        let result = match new.cmp(&old) {
+            std::cmp::Ordering::Less => self.unmap(new, old - new),
+            std::cmp::Ordering::Equal => Ok(()),
+            std::cmp::Ordering::Greater => self.grow_heap(old, new),
+        };
+        if result.is_err() {
+            return heap.end;
+        }
+        self.state.write().brk.end = to;
+        to
+    }
+
+    fn grow_heap(&self, old: u64, new: u64) -> Result<(), Errno> {
+        {
+            let mut state = self.state.write();
+            if !state.areas.is_free(old..new) {
+                return Err(Errno::ENOMEM);
+            }
+            let heap = state.areas.find(old - 1).cloned();
+            if let Some(vma) = heap
+                && vma.flags & flag::HEAP != 0
+                && let Source::Anon { block, at, copies: None, .. } = &vma.source
+                && at + (new - vma.start) <= block.len()
+            {
+                let grown = Vma { end: new, ..vma.clone() };
+                let mut ops = Vec::new();
+                state.evict_rooms(old..new, &mut ops);
+                grown.part(old, new).map_ops(&mut ops, Populate::Lazy);
+                drop(state.areas.remove(grown.start..old));
+                state.areas.insert(grown);
+                return self.apply(&ops);
+            }
+        }
+        let mut request =
+            MapRequest::anonymous(Placement::FixedNoReplace(old), new - old, Prot::RW);
+        request.flags = flag::HEAP;
+        self.map(&request, u64::MAX).map(drop)
+    }
+}
+
+impl State {
+    /// The address for a new mapping.
+    pub(super) fn place(&mut self, place: Placement, len: u64) -> Result<u64, Errno> {
+        let fixed = |addr: u64| {
+            if !addr.is_multiple_of(PAGE) {
+                return Err(Errno::EINVAL);
+            }
+            let range = pages(addr, len).ok_or(Errno::ENOMEM)?;
+            if addr < USER_START { Err(Errno::EPERM) } else { Ok(range) }
+        };
+        match place {
+            Placement::Fixed(addr) => fixed(addr).map(|r| r.start),
+            Placement::FixedNoReplace(addr) => {
+                let range = fixed(addr)?;
+                if self.areas.is_free(range) { Ok(addr) } else { Err(Errno::EEXIST) }
+            }
+            Placement::Hint(addr) => {
+                let wanted = pages(addr & !(PAGE - 1), len);
+                if let Some(range) = wanted.filter(|r| r.start >= USER_START)
+                    && self.areas.is_free(range.clone())
+                {
+                    return Ok(range.start);
+                }
+                self.areas.find_free(len, self.within.clone())
+            }
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Memory of a guest process: areas, backing pages, faults, and the copies between
+//! kernel and guest.
+//!
+//! * [`Mm`] is one address space (`CLONE_VM` shares it).
+//! * [`Vma`] is an area of it; the table of areas is private to this module.
+//! * [`MapRequest`] is what `mmap(2)` asks for.
+//!
+//! The whole of an area is mapped on the host when the guest maps it, so that
+//! ordinary memory never faults into the kernel. The exception is a private mapping
+//! of a file: its pages are the file's until the first store.
+//!
+//! Locks: one for the areas, held while the platform maps; copies from and to guest
+//! memory take it for reading.
+
+mod areas;
+mod change;
+mod copy;
+mod fork;
+mod map;
+mod patch;
+mod report;
+pub mod vma;
+
+pub use change::{Advice, Moving, Toggle};
+pub use copy::{Direction, WordKey};
+pub use fork::Company;
+pub use map::{MapRequest, Placement, USER_END, USER_START};
+pub use patch::Texts;
+pub use report::{Detail, MapLine, MmSizes};
+pub use vma::{FilePart, Sharing, Side, Source, Vma};
+
+use crate::published::Published;
+use crate::sync::RwLock;
+use areas::Areas;
+use chitin_abi::Errno;
+use chitin_platform::{AddressSpace, MapOp, PlatformError};
+use chitin_usermem::GuestMemory;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+/// Bytes of a page.
+pub const PAGE: u64 = chitin_platform::PAGE_SIZE;
+
+/// Bytes that a private file mapping copies around a faulting store.
+const COPY_WINDOW: u64 = 16 * PAGE;
+/// Writable private file mappings of at most this length are copied at once.
+const COPY_AT_ONCE: u64 = 64 * PAGE;
+/// Reservations (`PROT_NONE`) above this length get memory only where access is allowed.
+const LAZY_RESERVATION: u64 = 4 << 30;
+/// What the heap's allocation has room for, in bytes.
+const HEAP_ROOM: u64 = 256 << 20;
+
+/// Where things are that `/proc/PID/stat` and `prctl(PR_SET_MM)` know.
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs)]
+pub struct Landmarks {
+    pub code: Range<u64>,
+    pub data: Range<u64>,
+    pub stack: u64,
+    pub args: Range<u64>,
+    pub env: Range<u64>,
+    pub auxv: Vec<(u64, u64)>,
+}
+
+struct State {
+    areas: Areas,
+    /// The heap (`brk(2)`).
+    brk: Range<u64>,
+    /// Addresses that `mmap(2)` may choose.
+    within: Range<u64>,
+    /// Where trampolines of patched text are.
+    rooms: patch::Rooms,
+}
+
+/// An address space and its areas (`mmap(2)`).
+pub struct Mm {
+    space: Arc<dyn AddressSpace>,
+    memory: Arc<GuestMemory>,
+    texts: Arc<Texts>,
+    state: RwLock<State>,
+    /// Changes that wait for [`Mm::flush`], while a program is loaded.
+    deferred: crate::sync::Mutex<Option<Vec<MapOp>>>,
+    /// Set by the loader.
+    pub landmarks: RwLock<Landmarks>,
+    /// Made by the first question whose answer can be published.
+    published: OnceLock<Option<Arc<Published>>>,
+    /// What the host needs for it, if it is a copy.
+    _charge: Option<chitin_usermem::Charge>,
+}
+
+/// What the platform's failure means to the guest.
+pub(crate) fn host_error(e: PlatformError) -> Errno {
+    match e {
+        PlatformError::Exhausted => Errno::ENOMEM,
+        PlatformError::Dead => Errno::EFAULT,
+        PlatformError::Host(_) => Errno::EINVAL,
+    }
+}
+
+impl Mm {
+    /// An empty address space whose `mmap(2)` chooses from `within`.
+    #[must_use]
+    pub fn new(
+        space: Arc<dyn AddressSpace>,
+        texts: Arc<Texts>,
+        memory: Arc<GuestMemory>,
+        within: Range<u64>,
+    ) -> Arc<Self> {
+        let state =
+            State { areas: Areas::default(), brk: 0..0, within, rooms: patch::Rooms::default() };
+        Arc::new(Self {
+            space,
+            memory,
+            texts,
+            state: RwLock::new(state),
+            deferred: crate::sync::Mutex::default(),
+            landmarks: RwLock::default(),
+            _charge: None,
+            published: OnceLock::new(),
+        })
+    }
+
+    /// The platform's side.
+    #[must_use]
+    pub fn space(&self) -> &Arc<dyn AddressSpace> {
+        &self.space
+    }
+
+    /// What it has published, if the platform can do that.
+    pub(crate) fn published(&self) -> Option<&Arc<Published>> {
+        self.published.get_or_init(|| Published::new(&*self.space)).as_ref()
+    }
+
+    /// The sandbox's memory file.
+    #[must_use]
+    pub fn memory(&self) -> &Arc<GuestMemory> {
+        &self.memory
+    }
+
+    /// Changes the host's mappings. Where that fails the process cannot go on: what
+    /// it maps is unknown, and its pages may be given to others.
+    fn apply(&self, ops: &[MapOp]) -> Result<(), Errno> {
+        if ops.is_empty() {
+            return Ok(());
+        }
+        if let Some(deferred) = &mut *self.deferred.lock() {
+            deferred.extend_from_slice(ops);
+            return Ok(());
+        }
+        self.space.apply(ops).map_err(|e| {
+            self.space.kill();
+            host_error(e)
+        })
+    }
+
+    /// Collects changes until [`Mm::flush`]; nothing runs here yet.
+    pub(crate) fn defer(&self) {
+        self.deferred.lock().get_or_insert_default();
+    }
+
+    /// Applies the collected changes in one batch.
+    pub(crate) fn flush(&self) -> Result<(), Errno> {
+        let deferred = self.deferred.lock().take();
+        self.apply(&deferred.unwrap_or_default())
+    }
+
+    /// Free addresses for `len` bytes, for a mapping that follows at once.
+    pub(crate) fn choose(&self, len: u64) -> Result<u64, Errno> {
+        let state = &mut *self.state.write();
+        state.areas.find_free(len + patch::ROOM_BELOW, state.within.clone()).map(|at| {
+            // Below is room for trampolines.
+            at + patch::ROOM_BELOW
+        })
+    }
+
+    /// A fault of the guest: `Ok` if the access works when it is repeated, else the
+    /// signal's number and `si_code`.
+    pub fn fault(&self, fault: &chitin_platform::Fault) -> Result<(), (i32, i32)> {
+        use chitin_abi::signal::{BUS_ADRERR, SEGV_ACCERR, SEGV_MAPERR, SIGBUS, SIGSEGV};
+        const SI_KERNEL: i32 = 0x80;
+        if fault.trapno == 13 {
+            return Err((SIGSEGV, SI_KERNEL));
+        }
+        let mut state = self.state.write();
+        let page = fault.addr & !(PAGE - 1);
+        let Some(vma) = state.areas.find(page) else { return Err((SIGSEGV, SEGV_MAPERR)) };
+        let allowed = match (fault.write, fault.fetch) {
+            (true, _) => vma.prot.write,
+            (_, true) => vma.prot.exec,
+            _ => vma.readable(),
+        };
+        if !allowed {
+            return Err((SIGSEGV, SEGV_ACCERR));
+        }
+        if let Ok((part, offset)) = vma.file_offset(page)
+            && offset >= part.map.size()
+        {
+            return Err((SIGBUS, BUS_ADRERR));
+        }
+        if fault.signo == SIGBUS {
+            return Err((SIGBUS, BUS_ADRERR));
+        }
+        if fault.write && vma.copies_on_write() {
+            return self.own(&mut state, page).map_err(|_| (SIGBUS, BUS_ADRERR));
+        }
+        // The file has grown, or another thread has changed the mapping meanwhile.
+        let (mut ops, vma) = (Vec::new(), vma.clone());
+        self.emit(&mut state, &vma, &mut ops, chitin_platform::Populate::Lazy);
+        self.apply(&ops).map_err(|_| (SIGBUS, BUS_ADRERR))
+    }
+}
+
+impl Drop for Mm {
+    fn drop(&mut self) {
+        // The pages are given to others when nothing of them is mapped here any more.
+        let state = self.state.get_mut();
+        self.space.retire(Box::new(std::mem::take(&mut state.areas)));
+    }
+}

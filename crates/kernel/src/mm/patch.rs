@@ -1,0 +1,429 @@
+//! Patched call sites: text pages of files whose system calls enter without a trap.
+//!
+//! * [`Texts`] knows, for the whole sandbox, the patched pages of each file ([`Text`])
+//!   and the room with their trampolines. A page is patched once; whoever maps the file
+//!   then gets the patched one in place of the file's own.
+//! * A room is mapped at a fixed distance below the file's mapping, so that one page is
+//!   right for all processes. Addresses below mappings of files are left free for it.
+//!
+//! The areas of a process know nothing of this: copies from and to guest memory see the
+//! file. Lock: one for all texts, innermost.
+
+use super::map::USER_START;
+use super::vma::{FilePart, Sharing, Source, Vma};
+use super::{Mm, PAGE, State};
+use crate::cred::Cred;
+use crate::sync::Mutex;
+use crate::vfs::Mappable;
+use chitin_abi::Errno;
+use chitin_platform::{Backing, MapOp, Platform, Populate, Prot, ROOM_LEN, Room, Trapping};
+use chitin_usermem::{Block, GuestMemory, UserAddr, UserMemory};
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// How far below the beginning of a file's mapping its room begins, in bytes: text may
+/// lie some pages off its place in the file.
+pub(super) const ROOM_BELOW: u64 = 2 * ROOM_LEN;
+/// Traps of a site before it is patched.
+const TRAPS: u32 = 6;
+/// Most files with patched text.
+const MAX_TEXTS: usize = 256;
+/// Most patched pages of a file.
+const MAX_PAGES: usize = 512;
+/// Most programs whose executions are counted.
+const MAX_EXECS: usize = 1024;
+/// Most sites that are counted.
+const MAX_COUNTS: usize = 4096;
+
+/// A patched instruction.
+#[derive(Clone, Copy)]
+struct Site {
+    what: Trapping,
+    /// Byte offset in the file.
+    offset: u64,
+    /// Byte offset in the room where the thread goes on.
+    after: u64,
+    /// Bytes of the instructions that are there.
+    moved: u64,
+}
+
+/// Patched text of one version of a file.
+struct Text {
+    file: (u64, u64),
+    version: u64,
+    code: Arc<Block>,
+    state: Mutex<TextState>,
+}
+
+#[derive(Default)]
+struct TextState {
+    room: Room,
+    /// By byte offset in the file.
+    pages: BTreeMap<u64, Arc<Block>>,
+    /// Pages that have been replaced; processes may still map them.
+    old: Vec<Arc<Block>>,
+    /// By where their trampolines begin.
+    sites: BTreeMap<u64, Site>,
+    /// Traps by byte offset in the file.
+    traps: HashMap<u64, u32>,
+}
+
+/// Whose patches they are. A process has any two bytes of a text patched that it runs as a
+/// call, also in the middle of an instruction. So patched text is shared by those only who
+/// may do to each other what they like (`ptrace(2)`).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Owner {
+    ids: [u32; 6],
+    caps: [u64; 2],
+}
+
+impl Owner {
+    fn of(cred: &Cred) -> Self {
+        Self {
+            ids: [cred.uid, cred.euid, cred.suid, cred.gid, cred.egid, cred.sgid],
+            caps: [cred.effective.0, cred.permitted.0],
+        }
+    }
+}
+
+/// Most owners whose processes share patched text; those of others have their own.
+const MAX_OWNERS: usize = 16;
+
+/// Patched text of all files.
+pub struct Texts {
+    platform: Arc<dyn Platform>,
+    memory: Arc<GuestMemory>,
+    owner: Option<Owner>,
+    owners: Mutex<HashMap<Owner, Arc<Texts>>>,
+    texts: Mutex<HashMap<((u64, u64), u64), Arc<Text>>>,
+    /// How often a program was executed, by file and version.
+    execs: Mutex<HashMap<((u64, u64), u64), u32>>,
+}
+
+/// The rooms of a process, by first address; `None` where something is in the way.
+pub(super) type Rooms = BTreeMap<u64, Option<Arc<TextRef>>>;
+
+/// A text as a process has it.
+pub(super) struct TextRef(Arc<Text>);
+
+impl Texts {
+    /// None yet.
+    #[must_use]
+    pub fn new(platform: Arc<dyn Platform>, memory: Arc<GuestMemory>) -> Arc<Self> {
+        Self::owned(platform, memory, None)
+    }
+
+    fn owned(
+        platform: Arc<dyn Platform>,
+        memory: Arc<GuestMemory>,
+        owner: Option<Owner>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            platform,
+            memory,
+            owner,
+            owners: Mutex::default(),
+            texts: Mutex::default(),
+            execs: Mutex::default(),
+        })
+    }
+
+    /// Those that processes with these credentials share.
+    #[must_use]
+    pub fn shared_by(&self, cred: &Cred) -> Arc<Self> {
+        let owner = Owner::of(cred);
+        let mut owners = self.owners.lock();
+        if let Some(texts) = owners.get(&owner) {
+            return texts.clone();
+        }
+        let texts = Self::owned(self.platform.clone(), self.memory.clone(), Some(owner));
+        if owners.len() < MAX_OWNERS {
+            owners.insert(owner, texts.clone());
+        }
+        texts
+    }
+
+    /// What runs the guests.
+    pub(super) fn platform(&self) -> &Arc<dyn Platform> {
+        &self.platform
+    }
+
+    /// How often this version of a file was executed before.
+    pub(crate) fn count_exec(&self, map: &dyn Mappable) -> u32 {
+        let Some(version) = map.version() else { return 0 };
+        let mut execs = self.execs.lock();
+        if execs.len() >= MAX_EXECS {
+            execs.clear();
+        }
+        let count = execs.entry((map.id(), version)).or_default();
+        let before = *count;
+        *count = count.saturating_add(1);
+        before
+    }
+
+    fn find(&self, part: &FilePart) -> Option<Arc<Text>> {
+        let texts = self.texts.lock();
+        if texts.is_empty() {
+            return None;
+        }
+        let version = part.map.version()?;
+        texts.get(&(part.map.id(), version)).cloned()
+    }
+
+    fn find_or_add(&self, part: &FilePart) -> Option<Arc<Text>> {
+        let (file, version) = (part.map.id(), part.map.version()?);
+        let mut texts = self.texts.lock();
+        if let Some(text) = texts.get(&(file, version)) {
+            return Some(text.clone());
+        }
+        // An older version is no longer mapped by newcomers.
+        texts.retain(|_, t| t.file != file || t.version == version);
+        if texts.len() >= MAX_TEXTS {
+            return None;
+        }
+        let code = self.memory.alloc(ROOM_LEN).ok()?;
+        let text = Arc::new(Text { file, version, code, state: Mutex::default() });
+        texts.insert((file, version), text.clone());
+        Some(text)
+    }
+
+    /// Patches the instruction at `offset` of the file; true if its page has (now) a patch
+    /// there.
+    fn patch(&self, text: &Text, part: &FilePart, what: Trapping, offset: u64) -> bool {
+        let mut guard = text.state.lock();
+        let state = &mut *guard;
+        if state.sites.values().any(|s| s.offset == offset) {
+            return true;
+        }
+        if state.traps.len() >= MAX_COUNTS {
+            return false;
+        }
+        let traps = state.traps.entry(offset).or_default();
+        *traps = traps.saturating_add(1);
+        if *traps != if what == Trapping::Call { TRAPS } else { 1 } {
+            return false;
+        }
+        let (page, at) = (offset & !(PAGE - 1), offset % PAGE);
+        if state.pages.len() + state.old.len() >= MAX_PAGES {
+            return false;
+        }
+        let mut bytes = vec![0; usize::try_from(PAGE).unwrap_or(0)];
+        if part.map.read_at(page, &mut bytes).is_err() {
+            return false;
+        }
+        let distance = offset + ROOM_BELOW;
+        let plan = self.platform.patch(what, &bytes, at, distance, &mut state.room);
+        let Some(plan) = plan else { return false };
+        if self.memory.write(text.code.offset() + plan.at, &plan.code).is_err() {
+            return false;
+        }
+        if self.change(state, page, at, plan.text, &mut bytes).is_err() {
+            return false;
+        }
+        let site = Site { what, offset, after: plan.after, moved: plan.moved };
+        state.sites.insert(plan.at, site);
+        true
+    }
+}
+
+impl Texts {
+    /// Changes a page that guests may be executing, or makes a new one for those who map
+    /// it from now on. `bytes` are the file's own.
+    fn change(
+        &self,
+        state: &mut TextState,
+        page: u64,
+        at: u64,
+        text: [u8; 5],
+        bytes: &mut [u8],
+    ) -> Result<(), Errno> {
+        let known = state.pages.get(&page).cloned();
+        if let Some(block) = &known {
+            // The five bytes change at once only within a cache line.
+            if self.memory.patch_code(block.offset() + at, text).is_ok() {
+                return Ok(());
+            }
+            self.memory.read(block.offset(), bytes)?;
+        }
+        let at = usize::try_from(at).map_err(|_| Errno::EINVAL)?;
+        bytes.get_mut(at..at + text.len()).ok_or(Errno::EINVAL)?.copy_from_slice(&text);
+        let block = self.memory.alloc(PAGE)?;
+        self.memory.write(block.offset(), bytes)?;
+        state.pages.insert(page, block);
+        state.old.extend(known);
+        Ok(())
+    }
+}
+
+impl Text {
+    /// Appends what maps the room at `base` and the patched pages in this range of the
+    /// file, whose first byte is at `anchor`.
+    fn ops(&self, base: u64, range: Range<u64>, ops: &mut Vec<MapOp>) {
+        let map = |addr, len, offset| MapOp::Map {
+            addr,
+            len,
+            prot: Prot::RX,
+            backing: Backing::Memory(offset),
+            populate: Populate::Now,
+        };
+        let state = self.state.lock();
+        let mut pages = state.pages.range(range).peekable();
+        if pages.peek().is_none() {
+            return;
+        }
+        ops.push(MapOp::Map {
+            addr: base,
+            len: ROOM_LEN,
+            prot: Prot::RX,
+            backing: Backing::Memory(self.code.offset()),
+            populate: Populate::Lazy,
+        });
+        for (offset, block) in pages {
+            ops.push(map(base + ROOM_BELOW + offset, PAGE, block.offset()));
+        }
+    }
+
+    /// The patched instruction whose trampoline holds this byte of the room, and where the
+    /// trampoline begins.
+    fn site_at(&self, at: u64) -> Option<(u64, Site)> {
+        self.state.lock().sites.range(..=at).next_back().map(|(start, site)| (*start, *site))
+    }
+
+    /// Where in the room a moved instruction of the file is.
+    fn moved(&self, offset: u64) -> Option<u64> {
+        let state = self.state.lock();
+        state.sites.values().find_map(|s| {
+            let by = offset.checked_sub(s.offset + 2).filter(|&by| by < s.moved)?;
+            Some(s.after + by)
+        })
+    }
+}
+
+/// Where the room of a file's mapping begins, if it can have one.
+fn room_of(vma: &Vma) -> Option<(&FilePart, u64)> {
+    let Source::File(part) = &vma.source else { return None };
+    if vma.sharing != Sharing::Private || vma.prot != Prot::RX {
+        return None;
+    }
+    let base = vma.start.checked_sub(part.offset)?.checked_sub(ROOM_BELOW)?;
+    (base >= USER_START).then_some((part, base))
+}
+
+impl State {
+    /// The text behind a room, if the room can be at `base` in this process.
+    fn enter(&mut self, text: &Arc<Text>, base: u64) -> bool {
+        if let Some(known) = self.rooms.get(&base) {
+            let same = known.as_ref().is_some_and(|t| Arc::ptr_eq(&t.0, text));
+            if same || known.is_none() {
+                return same;
+            }
+        }
+        let free = self.areas.is_free(base..base + ROOM_LEN);
+        let entry = free.then(|| Arc::new(TextRef(text.clone())));
+        self.rooms.insert(base, entry);
+        free
+    }
+
+    fn room_at(&self, addr: u64) -> Option<(u64, &Arc<Text>)> {
+        let (base, text) = self.rooms.range(..=addr).next_back()?;
+        let text = text.as_ref().filter(|_| addr - base < ROOM_LEN)?;
+        Some((*base, &text.0))
+    }
+
+    /// Rooms in a range that is about to be mapped go away: first the text that jumps there.
+    pub(super) fn evict_rooms(&mut self, range: Range<u64>, ops: &mut Vec<MapOp>) {
+        let from = range.start.saturating_sub(ROOM_LEN - 1);
+        let hit: Vec<u64> = self.rooms.range(from..range.end.max(from)).map(|(b, _)| *b).collect();
+        for base in hit {
+            if let Some(Some(_)) = self.rooms.insert(base, None) {
+                for vma in self.areas.iter().filter(|v| room_of(v).is_some_and(|r| r.1 == base)) {
+                    vma.map_ops(ops, Populate::Lazy);
+                }
+            }
+        }
+    }
+}
+
+impl Mm {
+    /// Appends what maps an area, with the patches that its text has.
+    pub(super) fn emit(&self, state: &mut State, vma: &Vma, ops: &mut Vec<MapOp>, how: Populate) {
+        vma.map_ops(ops, how);
+        let Some((part, base)) = room_of(vma) else { return };
+        let Some(text) = self.texts.find(part) else { return };
+        if state.enter(&text, base) {
+            text.ops(base, part.offset..part.offset + vma.len(), ops);
+        }
+    }
+
+    /// Whether a thread with these credentials may have this address space's text patched:
+    /// not when it has others than the program began with.
+    #[must_use]
+    pub fn may_patch(&self, cred: &Cred) -> bool {
+        self.texts.owner.is_none_or(|owner| owner == Owner::of(cred))
+    }
+
+    /// An instruction has trapped at `site`: patches it, a call when that has happened often
+    /// enough.
+    pub fn trapped(&self, what: Trapping, site: u64) -> Result<(), Errno> {
+        let mut state = self.state.write();
+        let Some(vma) = state.areas.find(site).cloned() else { return Ok(()) };
+        let Some((part, base)) = room_of(&vma) else { return Ok(()) };
+        if matches!(state.rooms.get(&base), Some(None)) {
+            return Ok(());
+        }
+        let offset = part.offset + (site - vma.start);
+        let Some(text) = self.texts.find_or_add(part) else { return Ok(()) };
+        if !self.texts.patch(&text, part, what, offset) || !state.enter(&text, base) {
+            return Ok(());
+        }
+        let page = offset & !(PAGE - 1);
+        let mut ops = Vec::new();
+        text.ops(base, page..page + PAGE, &mut ops);
+        self.apply(&ops)
+    }
+
+    /// Where a thread goes on that came to an instruction which a patch has moved.
+    #[must_use]
+    pub fn behind_patch(&self, rip: u64) -> Option<u64> {
+        let state = self.state.read();
+        let vma = state.areas.find(rip)?;
+        let (part, base) = room_of(vma)?;
+        let known = state.rooms.get(&base)?.as_ref()?;
+        let at = known.0.moved(part.offset + (rip - vma.start))?;
+        Some(base + at)
+    }
+
+    /// What the program takes for its instruction pointer where it is in a trampoline. That
+    /// of `cpuid` cannot be begun again from within, and is shown.
+    #[must_use]
+    pub fn visible_rip(&self, rip: u64) -> u64 {
+        let state = self.state.read();
+        let found = state.room_at(rip).and_then(|(base, text)| {
+            let (start, site) = text.site_at(rip - base)?;
+            let place = base + ROOM_BELOW + site.offset;
+            Some(match (rip - base).checked_sub(site.after) {
+                None if site.what == Trapping::Cpuid && rip != base + start => rip,
+                None => place,
+                Some(by) => place + 2 + by.min(site.moved),
+            })
+        });
+        found.unwrap_or(rip)
+    }
+
+    /// Whether `cpuid` is at this address.
+    #[must_use]
+    pub fn is_cpuid(&self, rip: u64) -> bool {
+        let mut code = [0; 2];
+        let at = UserAddr(rip);
+        let known = self.read(at, &mut code).is_ok() || self.read_room(rip, &mut code).is_some();
+        known && code == [0x0f, 0xa2]
+    }
+
+    /// Reads a trampoline.
+    fn read_room(&self, rip: u64, code: &mut [u8]) -> Option<()> {
+        let state = self.state.read();
+        let (base, text) = state.room_at(rip)?;
+        self.memory.read(text.code.offset() + (rip - base), code).ok()
+    }
+}

@@ -1,0 +1,206 @@
+//! Published answers: what a process has asked and may be told again without asking
+//! (`docs/adr/published-answers.md`).
+//!
+//! * [`Question`] is taken before anything is looked at; [`Question::file`] and
+//!   [`Question::path`] offer the answer that was found. It is published when the same was
+//!   asked before and nothing has changed since: most questions are never repeated.
+//! * [`Published`] is what an address space has published. A view stands for a table of
+//!   descriptors, a root and working directory, and credentials; threads that differ in one
+//!   of them do not share answers.
+//!
+//! Lock: one of an address space, inside that of a table of descriptors.
+
+use crate::changes;
+use crate::cred::Cred;
+use crate::fd::FdTable;
+use crate::sync::Mutex;
+use crate::task::{CurrentTask, FsContext, Task};
+use crate::vfs::{File, Kept};
+use chitin_abi::fs::Stat;
+use chitin_abi::{Errno, Pod};
+use chitin_executor::Executor;
+use chitin_platform::{AddressSpace, Answers, PathAsk, Stamp};
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+/// Longest life of an answer about a path, in nanoseconds: how long the host's word about
+/// the directories on the way is believed.
+const PATH_LIFE: u64 = 50_000_000;
+/// Questions that are remembered to see which are repeated.
+const REMEMBERED: usize = 256;
+/// Views of an address space that are remembered.
+const VIEWS: usize = 4;
+
+/// By what threads may share answers.
+struct View {
+    number: u64,
+    files: u64,
+    fs: Weak<FsContext>,
+    cred: Weak<Cred>,
+}
+
+impl View {
+    fn is_of(&self, files: &FdTable, fs: &Arc<FsContext>, cred: &Arc<Cred>) -> bool {
+        self.files == files.id()
+            && std::ptr::eq(self.fs.as_ptr(), Arc::as_ptr(fs))
+            && std::ptr::eq(self.cred.as_ptr(), Arc::as_ptr(cred))
+    }
+}
+
+struct State {
+    views: Vec<View>,
+    /// Hashes of the questions that were asked last.
+    asked: Box<[u64; REMEMBERED]>,
+}
+
+/// What an address space has published.
+pub struct Published {
+    answers: Arc<dyn Answers>,
+    state: Mutex<State>,
+}
+
+impl Published {
+    pub(crate) fn new(space: &dyn AddressSpace) -> Option<Arc<Self>> {
+        let state = State { views: Vec::new(), asked: Box::new([0; REMEMBERED]) };
+        Some(Arc::new(Self { answers: space.answers()?, state: Mutex::new(state) }))
+    }
+
+    /// Who wakes waiters of this word has to ask from now on.
+    pub(crate) fn always_waits(&self, addr: u64) {
+        self.answers.waits(addr);
+    }
+
+    /// Takes back the answer about a descriptor that is going to be closed or replaced.
+    pub(crate) fn drop_file(&self, fd: usize) {
+        if fd < self.answers.files() {
+            let _state = self.state.lock();
+            self.answers.drop_file(fd);
+        }
+    }
+}
+
+/// A thread that waits for a word of memory, counted so that others can see that somebody
+/// does (`futex(2)`).
+pub(crate) struct Waits {
+    published: Arc<Published>,
+    addr: u64,
+}
+
+impl Waits {
+    /// To be made before the word is looked at.
+    pub(crate) fn new(published: &Arc<Published>, addr: u64) -> Self {
+        published.answers.waits(addr);
+        Self { published: published.clone(), addr }
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.published.answers.waits_no_more(self.addr);
+    }
+}
+
+impl Drop for Published {
+    fn drop(&mut self) {
+        self.answers.clear();
+    }
+}
+
+impl State {
+    /// Whether a question was asked before; remembers it.
+    fn is_repeated(&mut self, hash: u64) -> bool {
+        let index = usize::try_from(hash).unwrap_or(0) % REMEMBERED;
+        self.asked.get_mut(index).is_some_and(|old| std::mem::replace(old, hash) == hash)
+    }
+
+    /// The number of the task's view.
+    fn view(&mut self, task: &Task) -> u64 {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let (files, fs, cred) = (task.files(), task.fs(), task.cred());
+        if let Some(known) = self.views.iter().find(|v| v.is_of(&files, &fs, &cred)) {
+            return known.number;
+        }
+        if self.views.len() >= VIEWS {
+            self.views.remove(0);
+        }
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let (fs, cred) = (Arc::downgrade(&fs), Arc::downgrade(&cred));
+        self.views.push(View { number, files: files.id(), fs, cred });
+        number
+    }
+}
+
+/// A call that asks something.
+#[derive(Clone, Copy)]
+pub struct Question(Option<u64>);
+
+impl Question {
+    /// To be made before anything is looked at.
+    #[must_use]
+    pub fn new(task: &Task) -> Self {
+        // A traced sandbox wants to see every call.
+        Self(changes::settled().filter(|_| task.kernel.trace.is_none()))
+    }
+
+    /// Offers what `fstat(2)` of a descriptor told.
+    pub fn file(self, cur: &CurrentTask, fd: i32, file: &Arc<File>, stat: &Stat, kept: Kept) {
+        let (Some(changes), Some(until)) = (self.0, kept.until()) else { return };
+        let Some(published) = cur.mm().published() else { return };
+        let Some(at) = usize::try_from(fd).ok().filter(|&n| n < published.answers.files()) else {
+            return;
+        };
+        let hash = hash_of((changes, at, Arc::as_ptr(file).addr()));
+        if !published.state.lock().is_repeated(hash) {
+            return;
+        }
+        cur.task().files().publish(fd, file, published, || {
+            let mut state = published.state.lock();
+            let view = state.view(cur.task());
+            published.answers.put_file(at, Stamp { view, changes, until }, stat.as_bytes());
+            cur.task().set_view(view);
+        });
+    }
+
+    /// Offers the answer to a question about a path relative to the working directory.
+    pub fn path(
+        self,
+        cur: &CurrentTask,
+        ask: PathAsk,
+        path: &[u8],
+        result: Result<Option<&Stat>, Errno>,
+        kept: Kept,
+    ) {
+        let (Some(changes), Some(until)) = (self.0, kept.until()) else { return };
+        let Some(published) = cur.mm().published() else { return };
+        if path.len() > published.answers.path_max() {
+            return;
+        }
+        let kind = match ask {
+            PathAsk::Stat => 8,
+            PathAsk::Lstat => 9,
+            PathAsk::Access(mode) => mode,
+        };
+        let mut state = published.state.lock();
+        if !state.is_repeated(hash_of((changes, kind, path))) {
+            return;
+        }
+        let view = state.view(cur.task());
+        let most = Executor::now().saturating_add(PATH_LIFE);
+        let until = Some(until.map_or(most, |u| u.min(most)));
+        let (value, stat) = match result {
+            Ok(stat) => (0, stat.map_or(&[][..], |s| s.as_bytes())),
+            Err(e) => (-e.raw(), &[][..]),
+        };
+        published.answers.put_path(ask, path, Stamp { view, changes, until }, value, stat);
+        cur.task().set_view(view);
+    }
+}
+
+fn hash_of(value: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    // 0 is no question.
+    hasher.finish() | 1
+}

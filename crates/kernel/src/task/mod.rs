@@ -1,0 +1,267 @@
+//! Guest threads and processes.
+//!
+//! * [`Task`] is a thread, shared with everybody who can see it; [`CurrentTask`] is
+//!   the exclusive half that only the thread's own future has: the platform
+//!   context, registers, restart state. Neither dereferences to the other.
+//! * [`Process`] is a thread group (`clone(2)`, `CLONE_THREAD`).
+//! * [`FsContext`] is what `CLONE_FS` shares.
+//!
+//! Locks: see the crate's order; each field group of [`Task`] and [`Process`] has
+//! its own. What relates processes is changed under [`Kernel::tree`].
+
+mod clone;
+mod current;
+mod exit;
+mod pidfd;
+mod pids;
+mod process;
+mod run;
+mod sched;
+mod wait;
+
+pub use clone::{CloneRequest, InitConfig, clone_task, spawn_init};
+pub use current::{CurrentTask, RestartBlock};
+pub(crate) use exit::become_only_thread;
+pub use pidfd::PidFd;
+pub use pids::{PID_MAX, PidTable};
+pub use process::{ExitStatus, Family, Life, Process, Remains, Usage, default_limits};
+pub use sched::{CPUS_MAX, CpuSet, Scheduling};
+pub use wait::{ChildEvent, WaitWhom, Waited, wait_child};
+
+use crate::cred::Cred;
+use crate::fd::FdTable;
+use crate::kernel::Kernel;
+use crate::mm::Mm;
+use crate::signal::{SigHandlers, TaskSignals};
+use crate::sync::{Mutex, RwLock};
+use crate::vfs::Path;
+use crate::wait::{Events, WaitQueue};
+use chitin_platform::{Kicker, LocalCall};
+use chitin_usermem::UserAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+use std::task::Waker;
+
+/// A process or thread number.
+pub type Pid = i32;
+
+/// What `CLONE_FS` shares: root, working directory, umask.
+pub struct FsContext {
+    /// `chroot(2)`.
+    pub root: RwLock<Path>,
+    /// `chdir(2)`.
+    pub cwd: RwLock<Path>,
+    /// `umask(2)`.
+    pub umask: AtomicU32,
+}
+
+impl FsContext {
+    /// A copy for `fork(2)`.
+    #[must_use]
+    pub fn duplicate(&self) -> Self {
+        Self {
+            root: RwLock::new(self.root.read().clone()),
+            cwd: RwLock::new(self.cwd.read().clone()),
+            umask: AtomicU32::new(self.umask.load(Ordering::Relaxed)),
+        }
+    }
+}
+
+/// Things a task must do before it goes on in the guest (bits of [`Task::work`]).
+pub mod work {
+    /// A signal may be deliverable.
+    pub const SIGNAL: u32 = 1;
+    /// The task must exit (`exit_group(2)`, `SIGKILL`, `execve(2)` of a sibling).
+    pub const EXIT: u32 = 2;
+    /// The thread group is being stopped.
+    pub const STOP: u32 = 4;
+}
+
+/// What a parent in `vfork(2)` waits for.
+#[derive(Default)]
+pub struct Vfork {
+    done: AtomicBool,
+    event: WaitQueue,
+}
+
+impl Vfork {
+    fn finish(&self) {
+        self.done.store(true, Ordering::SeqCst);
+        self.event.notify(Events::ALL);
+    }
+}
+
+/// Words in the memory of a thread that its end changes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ExitWords {
+    /// `set_tid_address(2)`.
+    pub clear_child_tid: UserAddr,
+    /// `set_robust_list(2)`: head.
+    pub robust_list: UserAddr,
+}
+
+/// A guest thread.
+pub struct Task {
+    /// The thread's number; changes only when `execve(2)` makes it the first thread.
+    tid: AtomicI32,
+    /// Its thread group.
+    pub process: Arc<Process>,
+    /// The kernel it lives in.
+    pub kernel: Arc<Kernel>,
+    /// Its address space (`CLONE_VM`); `None` once it has ended.
+    mm: RwLock<Option<Arc<Mm>>>,
+    /// Its descriptors (`CLONE_FILES`).
+    pub files: RwLock<Arc<FdTable>>,
+    /// Its root, working directory and umask (`CLONE_FS`).
+    pub fs: RwLock<Arc<FsContext>>,
+    /// Its credentials.
+    pub cred: RwLock<Arc<Cred>>,
+    /// What it does on signals (`CLONE_SIGHAND`).
+    pub handlers: RwLock<Arc<SigHandlers>>,
+    /// Its own signals: pending, mask, alternate stack.
+    pub signals: Mutex<TaskSignals>,
+    /// Name (`PR_SET_NAME`), at most 15 bytes.
+    pub comm: Mutex<Vec<u8>>,
+    /// Words that its end changes.
+    pub exit_words: Mutex<ExitWords>,
+    /// Whom to tell when it stops using its parent's memory.
+    vfork: Mutex<Option<Arc<Vfork>>>,
+    /// `PR_SET_PDEATHSIG`.
+    pub parent_death_signal: AtomicI32,
+    /// Pending [`work`] bits.
+    pub work: AtomicU32,
+    /// Wakes the task's future.
+    pub waker: Mutex<Option<Waker>>,
+    /// Stops its guest code.
+    pub kicker: Mutex<Option<Arc<dyn Kicker>>>,
+    /// Held while the platform is told who the thread is, before all other locks.
+    pub publishing: Mutex<()>,
+    /// What it has asked of the scheduler.
+    pub scheduling: Mutex<Scheduling>,
+    /// It waits for something (`/proc/PID/stat` tells).
+    pub(crate) asleep: AtomicBool,
+}
+
+impl Task {
+    /// The thread's number.
+    #[must_use]
+    pub fn tid(&self) -> Pid {
+        self.tid.load(Ordering::Relaxed)
+    }
+
+    /// Its address space, unless it has ended.
+    #[must_use]
+    pub fn mm(&self) -> Option<Arc<Mm>> {
+        self.mm.read().clone()
+    }
+
+    /// Its descriptors.
+    #[must_use]
+    pub fn files(&self) -> Arc<FdTable> {
+        self.files.read().clone()
+    }
+
+    /// Its credentials.
+    #[must_use]
+    pub fn cred(&self) -> Arc<Cred> {
+        self.cred.read().clone()
+    }
+
+    /// Its root, working directory and umask.
+    #[must_use]
+    pub fn fs(&self) -> Arc<FsContext> {
+        self.fs.read().clone()
+    }
+
+    /// What it does on signals.
+    #[must_use]
+    pub fn handlers(&self) -> Arc<SigHandlers> {
+        self.handlers.read().clone()
+    }
+
+    /// Whether it runs or could run.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        !self.asleep.load(Ordering::Relaxed)
+    }
+
+    /// Whether a wait must end.
+    #[must_use]
+    pub fn interrupted(&self) -> bool {
+        self.work.load(Ordering::SeqCst) != 0
+    }
+
+    /// Whether the task is on its way out.
+    #[must_use]
+    pub fn exiting(&self) -> bool {
+        self.work.load(Ordering::SeqCst) & work::EXIT != 0
+    }
+
+    /// Says by which view the thread may have published answers; 0: by none. To be called
+    /// before its credentials, descriptors, root or working directory become others.
+    pub(crate) fn set_view(&self, view: u64) {
+        let kicker = self.kicker.lock().clone();
+        if let Some(kicker) = kicker {
+            kicker.set_view(view);
+        }
+    }
+
+    /// Changes the credentials.
+    pub fn set_cred(&self, cred: Cred) {
+        self.set_view(0);
+        *self.cred.write() = Arc::new(cred);
+        self.publish_identity();
+    }
+
+    /// Tells the platform what it may answer by itself: who the thread is. To be called
+    /// whenever that has changed. A traced sandbox wants to see every call.
+    pub(crate) fn publish_identity(&self) {
+        let _order = self.publishing.lock();
+        let kicker = self.kicker.lock().clone();
+        let Some(kicker) = kicker.filter(|_| self.kernel.trace.is_none()) else { return };
+        let (cred, process) = (self.cred(), &self.process);
+        let id = |n: i32| u32::try_from(n).ok();
+        let parent = process.parent().map_or(0, |p| p.pid);
+        for (call, answer) in [
+            (LocalCall::SchedYield, Some(0)),
+            (LocalCall::Futex, Some(0)),
+            (LocalCall::Getpid, id(process.pid)),
+            (LocalCall::Gettid, id(self.tid.load(Ordering::Relaxed))),
+            (LocalCall::Getppid, id(parent)),
+            (LocalCall::Getuid, Some(cred.uid)),
+            (LocalCall::Geteuid, Some(cred.euid)),
+            (LocalCall::Getgid, Some(cred.gid)),
+            (LocalCall::Getegid, Some(cred.egid)),
+            (LocalCall::Getpgrp, id(process.group().0)),
+        ] {
+            kicker.publish(call, answer);
+        }
+    }
+
+    /// Counts what the platform has answered by itself.
+    pub(crate) fn count_answered(&self) {
+        if let (Some(stats), Some(kicker)) = (&self.kernel.stats, &*self.kicker.lock()) {
+            stats.answered(kicker.answered());
+        }
+    }
+
+    /// Gives the task work: ends its wait, or makes it leave guest code.
+    pub fn add_work(&self, bits: u32) {
+        self.work.fetch_or(bits, Ordering::SeqCst);
+        if let Some(waker) = &*self.waker.lock() {
+            waker.wake_by_ref();
+        }
+        let kicker = self.kicker.lock().clone();
+        if let Some(kicker) = kicker {
+            kicker.kick();
+        }
+    }
+
+    /// Tells a parent in `vfork(2)` that its memory is its own again.
+    pub(crate) fn finish_vfork(&self) {
+        let vfork = self.vfork.lock().take();
+        if let Some(vfork) = vfork {
+            vfork.finish();
+        }
+    }
+}

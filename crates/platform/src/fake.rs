@@ -1,0 +1,1 @@
+//! A deterministic platform for unit tests: contexts play a script of exits.

@@ -1,0 +1,407 @@
+//! [`Workers`]: the executor's workers wait until guest code of theirs has stopped,
+//! one state word per running guest thread: asleep, or polling.
+//!
+//! A worker shares its CPU with the guest threads that it resumes, so that sleeping
+//! and waking is a switch on one CPU. One worker at most polls instead, and keeps its
+//! threads on another CPU: while they stop often, no more threads run than CPUs are
+//! left, and nothing else wants its CPU.
+
+use crate::context::Shared;
+use crate::layout::{AREA_SPIN, STATE_ASLEEP};
+use crate::stub::lock;
+use crate::sys::{self, FutexWaitV};
+use chitin_executor::{Executor, Parker, current_worker};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// `FUTEX_WAITV_MAX`.
+const MAX_WORDS: usize = 128;
+/// How long a worker with several running guest threads waits before it looks for
+/// an idle one to share with, in nanoseconds.
+const SHARE_AFTER: u64 = 2_000_000;
+/// How long a guest thread computes before the host may move it, in nanoseconds.
+const FREE_AFTER: u64 = 4_000_000;
+/// Longest sleep when some words cannot be waited for, in nanoseconds.
+const BLIND: u64 = 500_000;
+/// Longest poll without a stop, in nanoseconds: more than waking a halted CPU takes.
+const POLL_LIMIT: u64 = 150_000;
+/// A look that took this long was not on the CPU, in nanoseconds.
+const LOST_CPU: u64 = 100_000;
+/// A sleep of less speaks for polling, in nanoseconds.
+const SHORT_SLEEP: u64 = 15_000;
+/// Score from which a worker begins to poll, below which it stops, and the highest.
+const POLL_SCORE: i32 = 32;
+const STOP_SCORE: i32 = 8;
+const MAX_SCORE: i32 = 64;
+/// Looks for the stop of a thread that was just resumed, before its task gives way.
+const CATCH_LOOKS: u32 = 400;
+/// Stops that are caught so in a row, before the worker looks after everything else.
+const MOST_CAUGHT: u32 = 256;
+/// How long a worker does not poll after it lost the CPU: at first, at most.
+const BACK_OFF: (u64, u64) = (10_000_000, 1_000_000_000);
+/// An answer of a mapper that took longer makes polling doubtful, in nanoseconds; more such
+/// than twice as many quick ones, by so many points, end it for so long.
+const SLOW_REQUEST: u64 = 12_000;
+const MOST_SLOW: u32 = 6;
+const SLOW_BAN: u64 = 20_000_000;
+/// Looks of a stub for its answer while its worker polls.
+const STUB_LOOKS: u32 = 2000;
+
+thread_local! {
+    static CPU: Cell<Option<usize>> = const { Cell::new(None) };
+    /// Stops that the worker has caught in a row, and its CPU time before the first.
+    static CAUGHT: Cell<u32> = const { Cell::new(0) };
+    /// Whether the worker polls, and two points for each slow answer of a mapper, less one
+    /// for each quick one.
+    static POLLS: Cell<bool> = const { Cell::new(false) };
+    static SLOW: Cell<u32> = const { Cell::new(0) };
+}
+
+/// The CPU that the calling worker is bound to.
+pub(crate) fn current_cpu() -> Option<usize> {
+    CPU.get()
+}
+
+/// Whether the calling worker polls.
+pub(crate) fn polls_now() -> bool {
+    POLLS.get()
+}
+
+/// A mapper's answer to a polling worker took so long, in nanoseconds. Waking and flushing
+/// another CPU is slow: who maps much should be on the worker's own.
+pub(crate) fn request_took(time: u64) {
+    let slow = SLOW.get();
+    SLOW.set(if time > SLOW_REQUEST { slow + 2 } else { slow.saturating_sub(1) });
+}
+
+#[derive(Default)]
+struct Worker {
+    /// 1 when an unpark is pending.
+    unpark: AtomicU32,
+    running: Mutex<Vec<Arc<Shared>>>,
+    count: AtomicUsize,
+    asleep: AtomicBool,
+    /// How much speaks for polling.
+    score: AtomicI32,
+    polls: AtomicBool,
+    /// No polling before this time, and how long the last ban was.
+    banned: AtomicU64,
+    ban: AtomicU64,
+}
+
+/// All workers.
+pub struct Workers {
+    workers: Vec<Worker>,
+    cpus: Vec<usize>,
+    no_waitv: AtomicBool,
+    /// A worker polls.
+    polled: AtomicBool,
+}
+
+impl Workers {
+    pub(crate) fn new(count: usize) -> Arc<Self> {
+        Arc::new(Self {
+            workers: (0..count.max(1)).map(|_| Worker::default()).collect(),
+            cpus: sys::cpus(),
+            no_waitv: AtomicBool::new(false),
+            polled: AtomicBool::new(false),
+        })
+    }
+
+    fn cpu_of(&self, worker: usize) -> Option<usize> {
+        (self.cpus.len() >= self.workers.len()).then(|| self.cpus.get(worker).copied()).flatten()
+    }
+
+    /// The CPU next to that of a worker.
+    fn next_cpu(&self, worker: usize) -> Option<usize> {
+        self.cpu_of(worker)?;
+        self.cpus.get((worker + 1) % self.cpus.len()).copied()
+    }
+
+    /// Puts a thread that the calling worker is about to resume where it belongs.
+    pub(crate) fn prepare(&self, context: &Shared) {
+        let Some(index) = current_worker().filter(|&i| i < self.workers.len()) else { return };
+        let polls = self.workers[index].polls.load(Ordering::Relaxed);
+        let (cpu, looks) =
+            if polls { (self.next_cpu(index), STUB_LOOKS) } else { (current_cpu(), 0) };
+        if let Some(cpu) = cpu {
+            context.move_to(cpu);
+        }
+        let spin = context.word(AREA_SPIN);
+        if spin.load(Ordering::Relaxed) != looks {
+            spin.store(looks, Ordering::Relaxed);
+        }
+    }
+
+    /// Looks a while for the stop of a thread that the calling worker has just resumed, if
+    /// it polls and has nothing else to do; true if it has stopped.
+    pub(crate) fn catch(&self, context: &Shared) -> bool {
+        let Some(index) = current_worker().filter(|&i| i < self.workers.len()) else {
+            return false;
+        };
+        let worker = &self.workers[index];
+        let busy = !worker.polls.load(Ordering::Relaxed)
+            || worker.count.load(Ordering::Relaxed) != 0
+            || SLOW.get() >= MOST_SLOW
+            || chitin_executor::has_backlog();
+        let caught = CAUGHT.get();
+        if busy || caught >= MOST_CAUGHT {
+            CAUGHT.set(0);
+            return false;
+        }
+        for look in 0..CATCH_LOOKS {
+            if context.has_stopped() {
+                CAUGHT.set(caught + 1);
+                return true;
+            }
+            if worker.unpark.load(Ordering::Relaxed) == 1 {
+                break;
+            }
+            if look >= 16 {
+                std::hint::spin_loop();
+            }
+        }
+        CAUGHT.set(0);
+        false
+    }
+
+    /// Makes the calling worker (or the first) wait for a context that was resumed.
+    pub(crate) fn watch(&self, context: &Arc<Shared>) {
+        let here = current_worker();
+        let index = here.unwrap_or(0).min(self.workers.len() - 1);
+        self.add(index, context);
+        if here.is_none() {
+            self.unpark(index);
+        }
+    }
+
+    fn add(&self, index: usize, context: &Arc<Shared>) {
+        let worker = &self.workers[index];
+        let mut running = lock(&worker.running);
+        if !running.iter().any(|c| Arc::ptr_eq(c, context)) {
+            running.push(context.clone());
+        }
+        worker.count.store(running.len(), Ordering::Relaxed);
+    }
+
+    /// Takes out the contexts that have stopped and wakes their tasks.
+    fn collect(&self, index: usize) -> bool {
+        let worker = &self.workers[index];
+        let mut running = lock(&worker.running);
+        let mut any = false;
+        let mut i = 0;
+        while i < running.len() {
+            if running[i].has_stopped() {
+                let context = running.swap_remove(i);
+                context.wake();
+                any = true;
+            } else {
+                i += 1;
+            }
+        }
+        worker.count.store(running.len(), Ordering::Relaxed);
+        any
+    }
+
+    /// Guest threads compute: lets them use all CPUs.
+    fn spread(&self, index: usize) {
+        let worker = &self.workers[index];
+        if worker.count.load(Ordering::Relaxed) > 1 {
+            self.share(index);
+        }
+        for context in lock(&worker.running).iter() {
+            context.free(&self.cpus);
+        }
+    }
+
+    /// Gives one of several running contexts to a worker that has none.
+    fn share(&self, index: usize) {
+        let idle = self
+            .workers
+            .iter()
+            .position(|w| w.count.load(Ordering::Relaxed) == 0 && w.asleep.load(Ordering::Relaxed));
+        let Some(idle) = idle.filter(|&i| i != index) else { return };
+        let context = {
+            let worker = &self.workers[index];
+            let mut running = lock(&worker.running);
+            if running.len() < 2 {
+                return;
+            }
+            let context = running.remove(0);
+            worker.count.store(running.len(), Ordering::Relaxed);
+            context
+        };
+        if let Some(cpu) = self.cpu_of(idle) {
+            context.move_to(cpu);
+        }
+        self.add(idle, &context);
+        self.unpark(idle);
+    }
+
+    /// Whether a worker may poll now; if so it is the one that does.
+    fn begin_poll(&self, index: usize, now: u64) -> bool {
+        let worker = &self.workers[index];
+        let polls = worker.polls.load(Ordering::Relaxed);
+        let enough = if polls { STOP_SCORE } else { POLL_SCORE };
+        if polls && SLOW.get() >= MOST_SLOW {
+            worker.banned.store(now + SLOW_BAN, Ordering::Relaxed);
+            return false;
+        }
+        if worker.score.load(Ordering::Relaxed) < enough
+            || now < worker.banned.load(Ordering::Relaxed)
+            || self.cpu_of(index).is_none()
+            || self.cpus.len() < 2
+        {
+            return false;
+        }
+        let running: usize = self.workers.iter().map(|w| w.count.load(Ordering::Relaxed)).sum();
+        if running == 0 || running >= self.cpus.len() {
+            return false;
+        }
+        if !polls {
+            if self.polled.swap(true, Ordering::Relaxed) {
+                return false;
+            }
+            worker.polls.store(true, Ordering::Relaxed);
+            POLLS.set(true);
+            SLOW.set(0);
+        }
+        true
+    }
+
+    fn end_poll(&self, index: usize) {
+        let worker = &self.workers[index];
+        if worker.polls.swap(false, Ordering::Relaxed) {
+            POLLS.set(false);
+            self.polled.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Looks for a stop, an unpark or the deadline without sleeping; false if none came.
+    fn poll(&self, index: usize, deadline: Option<u64>, start: u64) -> bool {
+        let worker = &self.workers[index];
+        let contexts: Vec<Arc<Shared>> = lock(&worker.running).clone();
+        let mut before = start;
+        loop {
+            for _ in 0..32 {
+                let stopped = contexts.iter().any(|c| c.has_stopped());
+                if stopped || worker.unpark.load(Ordering::Acquire) == 1 {
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            let now = Executor::now();
+            if now - before > LOST_CPU {
+                let (first, most) = BACK_OFF;
+                let ban = (worker.ban.load(Ordering::Relaxed) * 2).clamp(first, most);
+                worker.ban.store(ban, Ordering::Relaxed);
+                worker.banned.store(now + ban, Ordering::Relaxed);
+                return false;
+            }
+            if now - start > POLL_LIMIT || deadline.is_some_and(|d| now >= d) {
+                return false;
+            }
+            before = now;
+        }
+    }
+
+    fn sleep(&self, index: usize, deadline: Option<u64>, now: u64) {
+        let worker = &self.workers[index];
+        let contexts: Vec<Arc<Shared>> = lock(&worker.running).clone();
+        if !contexts.iter().all(|c| c.ask_for_wake()) {
+            return;
+        }
+        let mut words = Vec::with_capacity(contexts.len() + 1);
+        words.push(FutexWaitV::new(&worker.unpark, 0));
+        words.extend(contexts.iter().map(|c| FutexWaitV::new(c.state(), STATE_ASLEEP)));
+        let mut until = deadline;
+        let mut at_most = |ns: u64| until = Some(until.unwrap_or(u64::MAX).min(now + ns));
+        if contexts.len() > 1 && self.workers.len() > 1 {
+            at_most(SHARE_AFTER);
+        } else if contexts.iter().any(|c| c.is_bound()) {
+            at_most(FREE_AFTER);
+        }
+        if words.len() > MAX_WORDS {
+            words.truncate(MAX_WORDS);
+            at_most(BLIND);
+        }
+        if !self.no_waitv.load(Ordering::Relaxed) {
+            if sys::futex_waitv(&words, until) {
+                return;
+            }
+            self.no_waitv.store(true, Ordering::Relaxed);
+        }
+        // Hosts before 5.16: one word at a time, and a look at the others.
+        let rest = until.map(|d| d.saturating_sub(now));
+        match contexts.first() {
+            None => sys::futex_wait(&worker.unpark, 0, rest),
+            Some(first) => {
+                let rest = rest.unwrap_or(u64::MAX).min(BLIND);
+                sys::futex_wait(first.state(), STATE_ASLEEP, Some(rest));
+            }
+        }
+    }
+
+    /// Moves the score by how long a wait for running threads took.
+    fn judge(&self, index: usize, waited: u64, limit: u64) {
+        let worker = &self.workers[index];
+        let score = worker.score.load(Ordering::Relaxed);
+        let by = if waited < limit { 1 } else { -8 };
+        worker.score.store((score + by).clamp(0, MAX_SCORE), Ordering::Relaxed);
+    }
+}
+
+impl Parker for Workers {
+    fn park(&self, index: usize, deadline: Option<u64>) {
+        let worker = &self.workers[index];
+        if self.collect(index) || worker.unpark.swap(0, Ordering::AcqRel) == 1 {
+            return;
+        }
+        let start = Executor::now();
+        let waits = worker.count.load(Ordering::Relaxed) > 0;
+        if self.begin_poll(index, start) {
+            let found = self.poll(index, deadline, start);
+            if found {
+                worker.unpark.store(0, Ordering::Release);
+                if self.collect(index) {
+                    self.judge(index, 0, 1);
+                }
+                return;
+            }
+            self.judge(index, 1, 0);
+        } else {
+            self.end_poll(index);
+        }
+        worker.asleep.store(true, Ordering::Relaxed);
+        self.sleep(index, deadline, start);
+        worker.asleep.store(false, Ordering::Relaxed);
+        worker.unpark.store(0, Ordering::Release);
+        if self.collect(index) {
+            if waits {
+                self.judge(index, Executor::now() - start, SHORT_SLEEP);
+            }
+        } else if Executor::now() - start >= SHARE_AFTER {
+            self.spread(index);
+        }
+    }
+
+    fn glance(&self, index: usize) {
+        self.collect(index);
+    }
+
+    fn unpark(&self, index: usize) {
+        let word = &self.workers[index].unpark;
+        if word.swap(1, Ordering::AcqRel) == 0 {
+            sys::futex_wake(word);
+        }
+    }
+
+    fn start(&self, index: usize) {
+        let cpu = self.cpu_of(index);
+        if let Some(cpu) = cpu {
+            sys::set_cpu(0, &[cpu]);
+        }
+        CPU.set(cpu);
+    }
+}

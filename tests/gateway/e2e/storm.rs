@@ -1,0 +1,298 @@
+//! Many things at once, and things that end at the wrong moment.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use chitin_tests::chitin_path;
+
+use crate::gate::{BUSYBOX, Site, contains, same};
+
+/// Threads that ask at the same time.
+const AT_ONCE: usize = 12;
+
+/// 200 containers made and removed, twelve at a time.
+pub fn two_hundred_containers(site: &mut Site) -> Result<(), String> {
+    let a = site.gate("a", &["--max-containers", "300"])?;
+    let next = AtomicUsize::new(0);
+    let failed = std::sync::Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                loop {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    if n >= 200 {
+                        return;
+                    }
+                    let name = format!("c{n}");
+                    let made = a.run(&["create", "--name", &name, "-v", "/x", BUSYBOX, "true"]);
+                    // Every fourth stays for the removal of the client.
+                    let done = made.and_then(|_| match n % 4 {
+                        0 => Ok(String::new()),
+                        _ => a.run(&["rm", "-fv", &name]),
+                    });
+                    if let (Err(e), Ok(mut failed)) = (done, failed.lock()) {
+                        failed.push(e);
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap_or_default();
+    if let Some(first) = failed.first() {
+        return Err(format!("{} of 200 failed, the first: {first}", failed.len()));
+    }
+    let left = a.run(&["ps", "-aq"])?;
+    same("left", &left.lines().count().to_string(), "50")?;
+    same("volumes", &a.run(&["volume", "ls", "-q"])?.lines().count().to_string(), "50")?;
+    a.end().map(|_| ())
+}
+
+/// The engine ends and comes back while containers are made; the gateway goes on and knows what is there.
+pub fn engine_restarts(site: &mut Site) -> Result<(), String> {
+    let a = site.gate("a", &[])?;
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let (mut worked, mut before) = (0, 0);
+    let restarted: Result<(), String> = std::thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            let (mut n, mut good) = (0, 0);
+            while !done.load(Ordering::Relaxed) {
+                n += 1;
+                let name = format!("load{n}");
+                good += usize::from(a.run(&["run", "--name", &name, BUSYBOX, "true"]).is_ok());
+            }
+            good
+        });
+        std::thread::sleep(Duration::from_secs(2));
+        let restarted = site.engine.stop().and_then(|()| site.engine.up());
+        std::thread::sleep(Duration::from_secs(2));
+        let killed = restarted.and_then(|()| site.engine.kill()).and_then(|()| site.engine.up());
+        std::thread::sleep(Duration::from_secs(2));
+        done.store(true, Ordering::Relaxed);
+        worked = load.join().unwrap_or(0);
+        killed
+    });
+    restarted?;
+    if worked < 3 {
+        return Err(format!("only {worked} containers ran"));
+    }
+    // The gateway's list is the engine's.
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(20) {
+        let through = a.run(&["ps", "-aq", "--no-trunc"])?;
+        let direct = site.engine.run(&["ps", "-aq", "--no-trunc", "--filter", "name=ct-a."])?;
+        before = direct.lines().count();
+        if through.lines().count() == before {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    same("listed", &a.run(&["ps", "-aq"])?.lines().count().to_string(), &before.to_string())?;
+    a.run(&["run", "--rm", BUSYBOX, "true"])?;
+    a.end().map(|_| ())
+}
+
+/// SIGKILL during 50 operations; the next gateway finds everything that the last one was making.
+pub fn killed_gateway(site: &mut Site) -> Result<(), String> {
+    let foreign = site.engine.run(&["run", "-d", "--name", "foreign", BUSYBOX, "sleep", "1000"])?;
+    let a = site.gate("a", &[])?;
+    a.run(&["run", "-d", "--name", "runs", BUSYBOX, "sleep", "1000"])?;
+    let pid = a.pid();
+    std::thread::scope(|scope| {
+        for n in 0..50 {
+            let a = &a;
+            scope.spawn(move || {
+                let name = format!("x{n}");
+                let _ = match n % 5 {
+                    0 => a.run(&["network", "create", &name]),
+                    1 => a.run(&["volume", "create", &name]),
+                    2 => a.run(&[
+                        "run", "-d", "-v", "/anon", "--name", &name, BUSYBOX, "sleep", "1000",
+                    ]),
+                    3 => a.run(&["tag", BUSYBOX, &name]),
+                    _ => a.run_with(
+                        &["build", "-t", &name, "-"],
+                        format!("FROM {BUSYBOX}\nRUN sleep 1\n").as_bytes(),
+                    ),
+                };
+            });
+        }
+        std::thread::sleep(Duration::from_millis(1500));
+        let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+    });
+    a.kill();
+    let left = site.engine.run(&["ps", "-aq", "--filter", "name=ct-a."])?;
+    if left.is_empty() {
+        return Err("the killed gateway left nothing, so nothing was tested".into());
+    }
+    let again = site.gate("a", &[])?;
+    again.expect(&["ps", "-aq"], "")?;
+    again.expect(&["volume", "ls", "-q"], "")?;
+    again.end()?;
+    let still = site.engine.run(&["inspect", "-f", "{{.State.Running}}", &foreign])?;
+    same("foreign container", &still, "true")?;
+    site.engine.run(&["rm", "-fv", "foreign"])?;
+    Ok(())
+}
+
+/// `gateway serve`, clients added and removed at run time, reload, metrics, timeouts.
+pub fn serve_and_admin(site: &mut Site) -> Result<(), String> {
+    let dir = site.engine.dir().to_owned();
+    let path = |name: &str| dir.join(name).to_string_lossy().into_owned();
+    let (config, admin) = (path("gateway.toml"), format!("unix:{}", path("admin.sock")));
+    let top = site.engine.cgroup();
+    let text = |clients: &str| {
+        format!(
+            "docker = \"{}\"\nadmin = \"{admin}\"\nstate = \"{}\"\nsockets = \"{}\"\naudit = \"{}\"\n\
+             [defaults]\nlocal_images = [\"busybox\"]\n{clients}",
+            site.engine.host(),
+            path("serve-state"),
+            dir.display(),
+            path("serve.audit")
+        )
+    };
+    let client = |name: &str, more: &str| {
+        format!("[[client]]\nname = \"{name}\"\ncgroup = \"{top}/{name}\"\n{more}")
+    };
+    let write = |t: String| std::fs::write(&config, t).map_err(|e| e.to_string());
+    let chitin = |arguments: &[&str]| {
+        let out = Command::new(chitin_path()).arg("gateway").args(arguments).output();
+        let out = out.map_err(|e| e.to_string())?;
+        let text = String::from_utf8_lossy(&out.stdout).trim().to_owned();
+        match out.status.success() {
+            true => Ok(text),
+            false => Err(String::from_utf8_lossy(&out.stderr).into_owned()),
+        }
+    };
+    write(text("[[client]]\nname = \"one\"\nmemroy = 1\n"))?;
+    let wrong = chitin(&["serve", "--check", "--config", &config]);
+    contains("check", &wrong.err().unwrap_or_default(), "line 10")?;
+    write(text(&client("one", "")))?;
+    let log = std::fs::File::create(dir.join("serve.log")).map_err(|e| e.to_string())?;
+    let mut serve = Command::new(chitin_path());
+    serve.args(["gateway", "serve", "--config", &config]).stderr(log);
+    let mut serve = serve.spawn().map_err(|e| e.to_string())?;
+    let pid = serve.id().to_string();
+    let result = (|| {
+        wait_for(|| {
+            chitin(&["client", "--admin", &admin, "list"]).is_ok_and(|l| l.contains("one"))
+        })?;
+        let docker = |name: &str, arguments: &[&str]| {
+            let mut c = Command::new("docker");
+            c.args(arguments)
+                .env("DOCKER_HOST", format!("unix://{}", path(&format!("{name}.sock"))));
+            c.output().map(|o| o.status.success()).unwrap_or(false)
+        };
+        let cgroup = format!("{top}/two");
+        let added = chitin(&[
+            "client",
+            "add",
+            "--admin",
+            &admin,
+            "--name",
+            "two",
+            "--cgroup",
+            &cgroup,
+            "--timeout",
+            "600",
+        ])?;
+        same("socket", &added, &format!("unix:{}", path("two.sock")))?;
+        for name in ["one", "two"] {
+            if !docker(name, &["run", "-d", "--name", "c", BUSYBOX, "sleep", "1000"]) {
+                return Err(format!("client {name} cannot run a container"));
+            }
+        }
+        let metrics = http(&path("admin.sock"), "/metrics")?;
+        contains(
+            "metrics",
+            &metrics,
+            "chitin_gateway_things{client=\"two\",kind=\"container\"} 1",
+        )?;
+        contains(
+            "metrics",
+            &metrics,
+            "chitin_gateway_requests_total{client=\"one\",verdict=\"rewrite\"}",
+        )?;
+        chitin(&["client", "remove", "--admin", &admin, "two"])?;
+        same(
+            "two's containers",
+            &site.engine.run(&["ps", "-aq", "--filter", "name=ct-two."])?,
+            "",
+        )?;
+        // A reload brings a client and takes another; a wrong file changes nothing.
+        write("nonsense = 1\n".into())?;
+        let hup = || {
+            Command::new("kill")
+                .args(["-HUP", &pid])
+                .status()
+                .map(|_| ())
+                .map_err(|e| e.to_string())
+        };
+        hup()?;
+        std::thread::sleep(Duration::from_millis(300));
+        write(text(&client("three", "timeout = 5\n")))?;
+        hup()?;
+        wait_for(|| {
+            chitin(&["client", "list", "--admin", &admin])
+                .is_ok_and(|l| l.contains("three") && !l.contains("one"))
+        })?;
+        same(
+            "one's containers",
+            &site.engine.run(&["ps", "-aq", "--filter", "name=ct-one."])?,
+            "",
+        )?;
+        if !docker("three", &["run", "-d", BUSYBOX, "sleep", "1000"]) {
+            return Err("client three cannot run a container".into());
+        }
+        // Its timeout takes everything with it.
+        wait_for(|| {
+            site.engine
+                .run(&["ps", "-aq", "--filter", "name=ct-three."])
+                .is_ok_and(|l| l.is_empty())
+        })?;
+        let audit = std::fs::read_to_string(path("serve.audit")).unwrap_or_default();
+        contains("audit", &audit, "\"client\":\"two\"")
+    })();
+    let _ = Command::new("kill").args(["-TERM", &pid]).status();
+    let ended = serve.wait().map_err(|e| e.to_string())?;
+    result?;
+    if ended.success() { Ok(()) } else { Err(format!("serve: {ended}")) }
+}
+
+fn wait_for(mut what: impl FnMut() -> bool) -> Result<(), String> {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(60) {
+        if what() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Err("it does not come about".into())
+}
+
+fn http(socket: &str, path: &str) -> Result<String, String> {
+    use std::io::{Read, Write};
+    let mut s = std::os::unix::net::UnixStream::connect(socket).map_err(|e| e.to_string())?;
+    write!(s, "GET {path} HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n")
+        .map_err(|e| e.to_string())?;
+    let mut out = String::new();
+    s.read_to_string(&mut out).map_err(|e| e.to_string())?;
+    Ok(out)
+}
+
+/// The learning mode prints the keys that the client needed, and lifts nothing else.
+pub fn dry_run(site: &mut Site) -> Result<(), String> {
+    let dir = site.engine.dir().join("learn");
+    std::fs::create_dir_all(&dir).map_err(|e| e.to_string())?;
+    let a = site.gate("a", &["--dry-run", "--memory", "64m"])?;
+    a.run(&["run", "--rm", "-m", "100m", "-v", &format!("{}:/m", dir.display()), BUSYBOX, "true"])?;
+    a.run(&["run", "--rm", "-p", "80", BUSYBOX, "true"])?;
+    a.refused(&["run", "--rm", "--privileged", BUSYBOX, "true"], "Privileged")?;
+    let out = a.end()?;
+    for line in
+        ["memory = 104857600", "publish_ports = true", &format!("path = \"{}\"", dir.display())]
+    {
+        contains("learnt", &out, line)?;
+    }
+    Ok(())
+}

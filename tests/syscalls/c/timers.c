@@ -1,0 +1,246 @@
+/* Timers that send signals: setitimer, alarm, timer_create. */
+#include "t.h"
+
+static volatile sig_atomic_t count, code, overrun;
+static volatile long value;
+static void note(int s, siginfo_t *i, void *u) {
+    count++;
+    code = i->si_code;
+    overrun = i->si_overrun;
+    value = i->si_value.sival_int;
+}
+static void on(int s) {
+    struct sigaction a = {.sa_sigaction = note, .sa_flags = SA_SIGINFO};
+    OK(sigaction(s, &a, 0));
+}
+static void nap(int ms) {
+    struct timespec t = {ms / 1000, ms % 1000 * 1000000};
+    while (nanosleep(&t, &t)) { }
+}
+static long now_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+static void block(int s, int how) {
+    sigset_t m;
+    sigemptyset(&m);
+    sigaddset(&m, s);
+    OK(sigprocmask(how, &m, 0));
+}
+
+CASE(alarm_fires_once) {
+    on(SIGALRM);
+    EQ(alarm(0), 0);
+    EQ(alarm(100), 0);
+    EQ(alarm(1), 100);
+    long start = now_ms();
+    ERR(EINTR, pause());
+    long took = now_ms() - start;
+    TRUE(took >= 990 && took < 3000);
+    EQ(count, 1);
+    EQ(code, SI_KERNEL);
+    EQ(alarm(0), 0);
+}
+CASE(itimer_repeats) {
+    on(SIGALRM);
+    struct itimerval v = {{0, 10000}, {0, 20000}}, o;
+    OK(setitimer(ITIMER_REAL, &v, 0));
+    OK(getitimer(ITIMER_REAL, &o));
+    EQ(o.it_interval.tv_usec, 10000);
+    TRUE(o.it_value.tv_usec > 0 && o.it_value.tv_usec <= 20000);
+    long start = now_ms();
+    while (count < 5) pause();
+    TRUE(now_ms() - start >= 50);
+    memset(&v, 0, sizeof v);
+    OK(setitimer(ITIMER_REAL, &v, &o));
+    EQ(o.it_interval.tv_usec, 10000);
+    TRUE(o.it_value.tv_usec <= 10000);
+    int before = count;
+    nap(40);
+    EQ(count, before);
+}
+CASE(itimer_errors) {
+    struct itimerval v = {{0, 0}, {0, 1000000}}, o;
+    ERR(EINVAL, setitimer(ITIMER_REAL, &v, 0));
+    v.it_value = (struct timeval){-1, 0};
+    ERR(EINVAL, setitimer(ITIMER_REAL, &v, 0));
+    v.it_value = (struct timeval){0, 0};
+    v.it_interval = (struct timeval){0, -1};
+    ERR(EINVAL, setitimer(ITIMER_REAL, &v, 0));
+    memset(&v, 0, sizeof v);
+    ERR(EINVAL, setitimer(3, &v, 0));
+    ERR(EINVAL, setitimer(-1, &v, 0));
+    ERR(EINVAL, getitimer(3, &o));
+    ERR(EFAULT, syscall(SYS_getitimer, ITIMER_REAL, BAD_PTR));
+    ERR(EFAULT, syscall(SYS_setitimer, ITIMER_REAL, BAD_PTR, 0));
+    ERR(EFAULT, syscall(SYS_setitimer, ITIMER_REAL, &v, BAD_PTR));
+    for (int w = 0; w < 3; w++) {
+        OK(getitimer(w, &o));
+        EQ(o.it_value.tv_sec + o.it_value.tv_usec + o.it_interval.tv_sec + o.it_interval.tv_usec, 0);
+    }
+}
+CASE(itimer_is_not_inherited) {
+    struct itimerval v = {{0, 0}, {100, 0}}, o;
+    OK(setitimer(ITIMER_REAL, &v, 0));
+    pid_t c = CHILD(if (getitimer(ITIMER_REAL, &o) || o.it_value.tv_sec || o.it_value.tv_usec) _exit(1));
+    REAP(c, 0);
+    OK(getitimer(ITIMER_REAL, &o));
+    TRUE(o.it_value.tv_sec == 99 || o.it_value.tv_sec == 100);
+}
+CASE(itimer_interrupts_computing) {
+    on(SIGALRM);
+    struct itimerval v = {{0, 5000}, {0, 5000}};
+    OK(setitimer(ITIMER_REAL, &v, 0));
+    while (count < 10) { }
+}
+CASE(cpu_itimer) {
+    on(SIGPROF);
+    struct itimerval v = {{0, 20000}, {0, 20000}};
+    OK(setitimer(ITIMER_PROF, &v, 0));
+    nap(100);
+    TRUE(count <= 2);
+    long start = now_ms();
+    while (count < 5 && now_ms() - start < 10000) { }
+    TRUE(count >= 5);
+}
+CASE(timer_signal) {
+    timer_t t;
+    on(SIGRTMIN);
+    struct sigevent e = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN, .sigev_value.sival_int = 9};
+    OK(timer_create(CLOCK_MONOTONIC, &e, &t));
+    struct itimerspec v = {{0, 0}, {0, 20000000}}, o;
+    OK(timer_gettime(t, &o));
+    EQ(o.it_value.tv_nsec, 0);
+    OK(timer_settime(t, 0, &v, &o));
+    EQ(o.it_value.tv_nsec, 0);
+    OK(timer_gettime(t, &o));
+    TRUE(o.it_value.tv_nsec > 0 && o.it_value.tv_nsec <= 20000000);
+    ERR(EINTR, pause());
+    EQ(count, 1);
+    EQ(code, SI_TIMER);
+    EQ(value, 9);
+    EQ(overrun, 0);
+    EQ(OK(timer_getoverrun(t)), 0);
+    OK(timer_gettime(t, &o));
+    EQ(o.it_value.tv_nsec, 0);
+    OK(timer_delete(t));
+    int id = (int)(long)t;
+    ERR(EINVAL, syscall(SYS_timer_delete, id));
+    ERR(EINVAL, syscall(SYS_timer_gettime, id, &o));
+    ERR(EINVAL, syscall(SYS_timer_getoverrun, id));
+    ERR(EINVAL, syscall(SYS_timer_settime, id, 0, &v, 0));
+}
+CASE(timer_overrun) {
+    timer_t t;
+    on(SIGRTMIN);
+    block(SIGRTMIN, SIG_BLOCK);
+    struct sigevent e = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN};
+    OK(timer_create(CLOCK_MONOTONIC, &e, &t));
+    struct itimerspec v = {{0, 1000000}, {0, 1000000}};
+    OK(timer_settime(t, 0, &v, 0));
+    nap(50);
+    block(SIGRTMIN, SIG_UNBLOCK);
+    TRUE(count >= 1);
+    struct itimerspec off = {0};
+    OK(timer_settime(t, 0, &off, 0));
+    /* The first signal told of all the others. */
+    EQ(OK(timer_getoverrun(t)), 0);
+}
+CASE(timer_overrun_is_told) {
+    timer_t t;
+    block(SIGRTMIN, SIG_BLOCK);
+    struct sigevent e = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN};
+    OK(timer_create(CLOCK_MONOTONIC, &e, &t));
+    struct itimerspec v = {{0, 10000000}, {0, 10000000}};
+    OK(timer_settime(t, 0, &v, 0));
+    nap(105);
+    sigset_t m;
+    sigemptyset(&m);
+    sigaddset(&m, SIGRTMIN);
+    siginfo_t i;
+    EQ(OK(sigwaitinfo(&m, &i)), SIGRTMIN);
+    TRUE(i.si_overrun >= 9 && i.si_overrun < 100);
+    EQ(OK(timer_getoverrun(t)), i.si_overrun);
+    EQ(OK(sigwaitinfo(&m, &i)), SIGRTMIN);
+    TRUE(i.si_overrun < 3);
+}
+CASE(timer_absolute) {
+    timer_t t;
+    on(SIGALRM);
+    OK(timer_create(CLOCK_REALTIME, 0, &t));
+    struct itimerspec v = {0};
+    clock_gettime(CLOCK_REALTIME, &v.it_value);
+    v.it_value.tv_sec -= 5;
+    OK(timer_settime(t, TIMER_ABSTIME, &v, 0));
+    nap(20);
+    EQ(count, 1);
+    EQ(value, (int)(long)t);
+    clock_gettime(CLOCK_REALTIME, &v.it_value);
+    v.it_value.tv_sec += 1;
+    long start = now_ms();
+    OK(timer_settime(t, TIMER_ABSTIME, &v, 0));
+    ERR(EINTR, pause());
+    TRUE(now_ms() - start >= 900);
+}
+CASE(timer_none) {
+    timer_t t;
+    struct sigevent e = {.sigev_notify = SIGEV_NONE};
+    OK(timer_create(CLOCK_MONOTONIC, &e, &t));
+    struct itimerspec v = {{0, 0}, {0, 30000000}}, o;
+    OK(timer_settime(t, 0, &v, 0));
+    OK(timer_gettime(t, &o));
+    TRUE(o.it_value.tv_nsec > 0);
+    nap(50);
+    OK(timer_gettime(t, &o));
+    EQ(o.it_value.tv_nsec, 0);
+}
+CASE(timer_errors) {
+    int id;
+    struct sigevent e = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN};
+    ERR(EINVAL, syscall(SYS_timer_create, 99, &e, &id));
+    ERR(EOPNOTSUPP, syscall(SYS_timer_create, CLOCK_MONOTONIC_RAW, &e, &id));
+    ERR(EOPNOTSUPP, syscall(SYS_timer_create, CLOCK_REALTIME_COARSE, &e, &id));
+    ERR(EFAULT, syscall(SYS_timer_create, CLOCK_MONOTONIC, BAD_PTR, &id));
+    ERR(EFAULT, syscall(SYS_timer_create, CLOCK_MONOTONIC, &e, BAD_PTR));
+    e.sigev_signo = 0;
+    ERR(EINVAL, syscall(SYS_timer_create, CLOCK_MONOTONIC, &e, &id));
+    e.sigev_signo = 65;
+    ERR(EINVAL, syscall(SYS_timer_create, CLOCK_MONOTONIC, &e, &id));
+    e.sigev_signo = SIGUSR1;
+    e.sigev_notify = 7;
+    ERR(EINVAL, syscall(SYS_timer_create, CLOCK_MONOTONIC, &e, &id));
+    e.sigev_notify = SIGEV_THREAD_ID;
+    ERR(EINVAL, syscall(SYS_timer_create, CLOCK_MONOTONIC, &e, &id));
+    OK(syscall(SYS_timer_create, CLOCK_MONOTONIC, 0, &id));
+    struct itimerspec v = {{0, 0}, {0, 1000000000}};
+    ERR(EINVAL, syscall(SYS_timer_settime, id, 0, &v, 0));
+    ERR(EINVAL, syscall(SYS_timer_settime, id, 0, 0, 0));
+    ERR(EFAULT, syscall(SYS_timer_settime, id, 0, BAD_PTR, 0));
+    ERR(EFAULT, syscall(SYS_timer_gettime, id, BAD_PTR));
+}
+static volatile pid_t who;
+static void which(int s) { who = syscall(SYS_gettid); }
+static void *thread(void *p) {
+    int id;
+    struct sigevent e = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGUSR1};
+    ((int *)&e)[4] = syscall(SYS_gettid);
+    OK(syscall(SYS_timer_create, CLOCK_MONOTONIC, &e, &id));
+    struct itimerspec v = {{0, 0}, {0, 20000000}};
+    OK(syscall(SYS_timer_settime, id, 0, &v, 0));
+    while (!who) nap(2);
+    return (void *)(long)syscall(SYS_gettid);
+}
+CASE(timer_of_a_thread) {
+    pthread_t t;
+    void *tid;
+    signal(SIGUSR1, which);
+    EQ(pthread_create(&t, 0, thread, 0), 0);
+    pthread_join(t, &tid);
+    EQ(who, (long)tid);
+}
+CASE(timers_and_exec) {
+    struct itimerval v = {{0, 0}, {0, 200000}};
+    pid_t c = CHILD(OK(setitimer(ITIMER_REAL, &v, 0)); execl("/bin/sleep", "sleep", "5", NULL); _exit(1));
+    REAP_SIG(c, SIGALRM);
+}
