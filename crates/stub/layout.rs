@@ -121,8 +121,6 @@ pub const REQ_SEQ: u64 = 0;
 pub const REQ_COUNT: u64 = 4;
 /// u32: descriptor of the eventfd to reply to.
 pub const REQ_REPLY_FD: u64 = 8;
-/// u32: process number of the sentry as the stub sees it.
-pub const REQ_SENTRY_PID: u64 = 12;
 /// The operations, OP_LEN bytes each.
 pub const REQ_OPS: u64 = 64;
 /// Length of an operation: number, six arguments, kind; u64 each.
@@ -136,7 +134,8 @@ pub const OP_CALL: u64 = 0;
 /// number.
 pub const OP_THREAD: u64 = 1;
 /// `clone` of a stub, whose request block is at the offset in the control file that the
-/// fifth argument is; the result is the process number.
+/// fifth argument is; the sixth is the sentry's process number (`clone` takes five); the
+/// result is the process number.
 pub const OP_FORK: u64 = 2;
 /// A system call whose result is of interest; must be the last of its batch.
 pub const OP_RESULT: u64 = 3;

@@ -182,8 +182,8 @@ reply:
     call_write
     jmp     mapper
 
-    // The child of OP_FORK: takes its own request block, whose offset is in r8, before
-    // anything else.
+    // The child of OP_FORK: takes its own request block, whose offset is in r8. r9: the
+    // sentry's process number. The parent and all of its memory may be gone already.
 forked:
     mov     r15, r8
     // prctl(PR_SET_PDEATHSIG, SIGKILL), then the sentry must still be there.
@@ -196,7 +196,7 @@ forked:
     syscall
     mov     eax, 110
     syscall
-    cmp     eax, [rbx + {REQ_SENTRY_PID}]
+    cmp     eax, r9d
     jne     die
     mov     eax, 9
     movabs  rdi, {REQUEST}
@@ -658,7 +658,6 @@ done:
     REQ_COUNT = const REQ_COUNT,
     REQ_OPS = const REQ_OPS,
     REQ_REPLY_FD = const REQ_REPLY_FD,
-    REQ_SENTRY_PID = const REQ_SENTRY_PID,
     STUB_TEXT = const STUB_TEXT,
     AREAS = const AREAS,
     AREA_ALTSTACK = const AREA_ALTSTACK,

@@ -72,7 +72,6 @@ impl Stub {
         reply: Reply,
     ) -> std::io::Result<Arc<Self>> {
         request.u32(REQ_REPLY_FD).store(reply.theirs as u32, Ordering::Relaxed);
-        request.u32(REQ_SENTRY_PID).store(std::process::id(), Ordering::Relaxed);
         let poke = reply.ours.try_clone()?;
         Ok(Arc::new(Self {
             pid: AtomicI32::new(0),

@@ -222,7 +222,8 @@ impl Zygote {
         let child = Stub::new(block, Some(slot), reply).map_err(|_| PlatformError::Exhausted)?;
         let parent = parent.unwrap_or(&self.stub);
         lock(&self.stubs).cloning += 1;
-        let clone = [FORK_FLAGS, 0, 0, 0, offset, 0];
+        let sentry = u64::from(std::process::id());
+        let clone = [FORK_FLAGS, 0, 0, 0, offset, sentry];
         let cloned = parent.mapper().request(&[Op::of_kind(OP_FORK, libc::SYS_clone, clone)]);
         let registered = cloned.and_then(|pid| self.register(pid, &child));
         {

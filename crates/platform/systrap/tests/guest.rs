@@ -156,6 +156,20 @@ fn a_fork_has_the_same_memory_and_its_own_threads() {
     assert_eq!(machine.run(async move { next(&mut context).await }), Exit::Syscall);
 }
 
+/// A child may come to run for the first time when all of its parent is gone.
+#[test]
+fn a_fork_outlives_a_parent_that_ends_at_once() {
+    let machine = Machine::new();
+    let mut space = machine.space(b"\xb8\x27\0\0\0\x0f\x05\xeb\xfe");
+    for generation in 0..500 {
+        let child = space.fork().unwrap_or_else(|e| panic!("fork {generation}: {e:?}"));
+        space.kill();
+        space = child;
+    }
+    let mut context = context(&space);
+    assert_eq!(machine.run(async move { next(&mut context).await }), Exit::Syscall);
+}
+
 #[test]
 fn the_round_trip_is_measured() {
     let machine = Machine::new();
