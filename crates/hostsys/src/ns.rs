@@ -54,8 +54,14 @@ pub fn clone_tree(path: &CStr, access: Access) -> Result<OwnedFd> {
     let fd =
         check(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })?;
     // SAFETY: a fresh descriptor.
-    let tree = unsafe { OwnedFd::from_raw_fd(fd as i32) };
-    let mut attr = MountAttr { set: MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, ..Default::default() };
+    restricted(unsafe { OwnedFd::from_raw_fd(fd as i32) }, access, 0)
+}
+
+/// A detached tree without devices and set-user-ID, with this kind of propagation (0: as it
+/// is), read-only if asked for (`mount_setattr(2)`).
+fn restricted(tree: OwnedFd, access: Access, propagation: u64) -> Result<OwnedFd> {
+    let set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
+    let mut attr = MountAttr { set, propagation, ..Default::default() };
     if access == Access::ReadOnly {
         attr.set |= MOUNT_ATTR_RDONLY;
     }
@@ -132,27 +138,7 @@ pub fn clone_tree_of(of: BorrowedFd<'_>, access: Access) -> Result<OwnedFd> {
     let fd =
         check(unsafe { libc::syscall(libc::SYS_open_tree, of.as_raw_fd(), c"".as_ptr(), flags) })?;
     // SAFETY: a fresh descriptor.
-    let tree = unsafe { OwnedFd::from_raw_fd(fd as i32) };
-    let mut attr = MountAttr {
-        set: MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
-        propagation: libc::MS_PRIVATE,
-        ..Default::default()
-    };
-    if access == Access::ReadOnly {
-        attr.set |= MOUNT_ATTR_RDONLY;
-    }
-    // SAFETY: `attr` is as long as the call is told.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            tree.as_raw_fd(),
-            c"".as_ptr(),
-            AT_EMPTY_PATH | AT_RECURSIVE,
-            &raw const attr,
-            size_of::<MountAttr>(),
-        )
-    })?;
-    Ok(tree)
+    restricted(unsafe { OwnedFd::from_raw_fd(fd as i32) }, access, libc::MS_PRIVATE)
 }
 
 /// Runs a function on a thread of its own that has entered a mount namespace, with `root` (a directory in it) as its

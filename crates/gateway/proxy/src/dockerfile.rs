@@ -284,11 +284,16 @@ impl State<'_> {
                 out.push_str(&format!(" {flag}"));
                 continue;
             };
-            let index = source.parse::<usize>().is_ok_and(|i| i + 1 < self.stages.len());
             if source.contains('$') || source.is_empty() {
                 return Err(no(n, "--from takes no variables"));
             }
-            if index || self.is_stage(source) {
+            // A number is a stage to the engine, never the beginning of an image's id.
+            let index = source.parse::<i64>().ok();
+            let earlier = 0..self.stages.len() as i64 - 1;
+            if index.is_some_and(|i| !earlier.contains(&i)) {
+                return Err(no(n, format!("--from={source} is no earlier stage")));
+            }
+            if index.is_some() || self.is_stage(source) {
                 out.push_str(&format!(" --from={source}"));
             } else {
                 let (reference, _) = self.images.resolve(source)?;
@@ -340,6 +345,8 @@ mod tests {
         fn resolve(&mut self, name: &str) -> Result<(String, Vec<String>), Denied> {
             match name {
                 "alpine" | "tool:2" => Ok((format!("ok/{name}"), vec![])),
+                // Ids may be shortened to any length.
+                "0" | "7" => Ok(("ok/id".into(), vec![])),
                 "evil" => Ok(("ok/evil".into(), vec!["ADD http://169.254.169.254/ /x".into()])),
                 other => Err(Denied::absent("image", other)),
             }
@@ -379,6 +386,8 @@ mod tests {
             "FROM alpine\nCOPY --from=\"foreign\" / /",
             "FROM alpine\nCOPY --from=$B / /",
             "FROM alpine\nCOPY --from=0 / /",
+            "FROM alpine\nCOPY --from=7 / /",
+            "FROM alpine\nCOPY --from=-1 / /",
             "FROM alpine\nADD http://169.254.169.254/ /x",
             "FROM alpine\nADD [\"HTTP://x\", \"/x\"]",
             "FROM alpine\nADD [\"http:\\u002f\\u002fx\", \"/x\"]",
