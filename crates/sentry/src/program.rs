@@ -21,7 +21,7 @@ use chitin_kernel::task::{FsContext, InitConfig, Task, default_limits, spawn_ini
 use chitin_kernel::tty::signal_foreground;
 use chitin_kernel::vfs::lookup::{Last, lookup};
 use chitin_kernel::vfs::open::open_exec;
-use chitin_kernel::vfs::{File, Path};
+use chitin_kernel::vfs::{File, Glances, Path};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
@@ -100,6 +100,7 @@ pub(crate) fn start(
             root: RwLock::new(root.clone()),
             cwd: RwLock::new(root),
             umask: AtomicU32::new(inherited.umask),
+            glances: Glances::default(),
         },
         files,
         limits: limits_of(kernel, inherited),

@@ -1,13 +1,17 @@
 //! Directories of a host tree: listing, finding, and the [`DirInode`] operations.
 
+use super::Access;
 use super::mask::Mask;
 use super::node::Node;
 use crate::util::errno;
 use chitin_abi::Errno;
+use chitin_hostsys::clock;
 use chitin_hostsys::files::{self, DirBuffer, DirEntry};
 use chitin_kernel::sync::Mutex;
 use chitin_kernel::task::Task;
-use chitin_kernel::vfs::{DirInode, DirSink, FileCx, FileOps, FileType, InodeRef, IoDst, NewNode};
+use chitin_kernel::vfs::{
+    Attr, Caching, DirInode, DirSink, FileCx, FileOps, FileType, InodeRef, IoDst, Kept, NewNode,
+};
 use std::any::Any;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -168,6 +172,21 @@ impl DirInode for Node {
 
     fn find(&self, name: &[u8]) -> Result<InodeRef, Errno> {
         Ok(self.child(name)?)
+    }
+
+    fn glance(&self, name: &[u8]) -> Result<Option<(Attr, Kept)>, Errno> {
+        // What changes through us is told by its node.
+        let fixed = self.sup.options.access == Access::ReadOnly
+            && self.sup.options.caching == Caching::Always;
+        let masked = self.mask.as_ref().is_some_and(|m| m.hidden || m.entry(name).is_some());
+        if !fixed || masked {
+            return Ok(None);
+        }
+        plain(name)?;
+        let fd = self.me()?.fd()?;
+        let stat = files::statx(fd.as_fd(), name).map_err(|e| errno(&e))?;
+        let until = clock::monotonic_coarse().saturating_add(self.sup.attr_ttl());
+        Ok(Some((self.sup.attr_of(&stat)?, Kept::Until(until))))
     }
 
     fn list(&self, pos: u64, sink: &mut dyn DirSink) -> Result<u64, Errno> {

@@ -7,7 +7,7 @@ use super::node::{Node, is_whiteout};
 use chitin_abi::Errno;
 use chitin_abi::fs::{RENAME_EXCHANGE, RENAME_NOREPLACE};
 use chitin_kernel::task::Task;
-use chitin_kernel::vfs::{DirInode, DirSink, FileType, InodeRef, NewNode};
+use chitin_kernel::vfs::{Attr, DirInode, DirSink, FileType, InodeRef, Kept, NewNode};
 use std::any::Any;
 use std::sync::Arc;
 
@@ -254,6 +254,11 @@ impl DirInode for Node {
     fn find(&self, name: &[u8]) -> Result<InodeRef, Errno> {
         let _entries = self.entries.read();
         Ok(self.find_locked(name)?)
+    }
+
+    fn glance(&self, name: &[u8]) -> Result<Option<(Attr, Kept)>, Errno> {
+        let _entries = self.entries.read();
+        self.glance_locked(name)
     }
 
     fn list(&self, pos: u64, sink: &mut dyn DirSink) -> Result<u64, Errno> {

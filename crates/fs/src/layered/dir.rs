@@ -1,10 +1,10 @@
 //! Directories of an overlay: finding and listing.
 
 use super::OPAQUE;
-use super::node::{Node, is_whiteout, origin, upper_ino};
+use super::node::{Id, Node, is_whiteout, origin, upper_ino};
 use chitin_abi::Errno;
 use chitin_kernel::sync::Mutex;
-use chitin_kernel::vfs::{DirSink, FileCx, FileOps, FileType, Inode, InodeRef, IoDst};
+use chitin_kernel::vfs::{Attr, DirSink, FileCx, FileOps, FileType, Inode, InodeRef, IoDst, Kept};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -56,19 +56,49 @@ impl Node {
     /// What the lower directory has under a name.
     pub(super) fn lower_entry(&self, name: &[u8]) -> Result<Option<InodeRef>, Errno> {
         let Some(dir) = &self.lower else { return Ok(None) };
-        if self.absent.lock().iter().any(|known| **known == *name) {
+        if self.is_absent(name) {
             return Ok(None);
         }
         let found = entry_of(dir, name)?;
         if found.is_none() {
-            // Temporary files come and go under few names; the lower tree stays as it is.
-            let mut absent = self.absent.lock();
-            absent.push_back(name.into());
-            if absent.len() > ABSENT_MAX {
-                absent.pop_front();
-            }
+            self.is_now_absent(name);
         }
         Ok(found)
+    }
+
+    fn is_absent(&self, name: &[u8]) -> bool {
+        self.absent.lock().iter().any(|known| **known == *name)
+    }
+
+    /// Temporary files come and go under few names; the lower tree stays as it is.
+    fn is_now_absent(&self, name: &[u8]) {
+        let mut absent = self.absent.lock();
+        absent.push_back(name.into());
+        if absent.len() > ABSENT_MAX {
+            absent.pop_front();
+        }
+    }
+
+    /// Attributes of a lower file that no node stands for; the entries are locked.
+    pub(super) fn glance_locked(&self, name: &[u8]) -> Result<Option<(Attr, Kept)>, Errno> {
+        let Some(lower) = self.lower.as_ref().and_then(|dir| dir.as_dir()) else {
+            return Ok(None);
+        };
+        if self.upper_entry(name)?.is_some() || self.sup.has_links() || self.is_absent(name) {
+            return Ok(None);
+        }
+        match lower.glance(name) {
+            Ok(Some((attr, kept))) => {
+                let id = Id::Lower(attr.dev, attr.ino);
+                let known = self.sup.nodes.lock().get(&id).is_some_and(|n| n.strong_count() > 0);
+                Ok((!known).then_some((attr, kept)))
+            }
+            Err(Errno::ENOENT) => {
+                self.is_now_absent(name);
+                Err(Errno::ENOENT)
+            }
+            other => other,
+        }
     }
 
     /// Finds an entry; the entries are locked.

@@ -5,7 +5,7 @@ use crate::hostfs::HostFsOptions;
 use crate::hostfs::tests::{Temp, names, walk};
 use crate::tmpfs::{Tmpfs, TmpfsOptions};
 use chitin_abi::fs::RENAME_EXCHANGE;
-use chitin_kernel::vfs::{FileType, NewNode};
+use chitin_kernel::vfs::{Attr, FileType, NewNode};
 use chitin_usermem::GuestMemory;
 
 struct Fixture {
@@ -230,4 +230,26 @@ fn a_new_file_replaces_another() {
     dir.rename(b"config", dir, b"file", 0).unwrap();
     assert_eq!(text(&at(&f, "file")), "new");
     assert_eq!(names(&root), [".", "..", "dir", "file", "link"]);
+}
+
+#[test]
+fn a_glance_tells_what_the_inode_would() {
+    let f = fixture("ov-glance");
+    let dir = at(&f, "dir");
+    let dir = dir.as_dir().unwrap();
+    let facts = |a: Attr| (a.dev, a.ino, a.mode(), a.nlink, a.size, a.uid, a.mtime.tv_nsec);
+    let glance = |name: &[u8]| dir.glance(name).map(|seen| seen.map(|(attr, _)| facts(attr)));
+    let seen = glance(b"a").unwrap().expect("nothing stands for it yet");
+    let file = at(&f, "dir/a");
+    assert_eq!(seen, facts(file.attr().unwrap()));
+    assert_eq!(glance(b"a"), Ok(None), "its inode may know better");
+    assert_eq!(glance(b"none"), Err(Errno::ENOENT));
+    file.write_at(0, b"longer").unwrap();
+    drop(file);
+    // The other name of what was changed, and what is in the upper tree.
+    assert_eq!((glance(b"a"), glance(b"a2")), (Ok(None), Ok(None)));
+    dir.create(b"new", &node(FileType::Regular)).unwrap();
+    assert_eq!(glance(b"new"), Ok(None));
+    dir.unlink(b"new", &at(&f, "dir/new")).unwrap();
+    assert_eq!(glance(b"new"), Ok(None));
 }

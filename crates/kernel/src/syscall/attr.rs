@@ -8,15 +8,16 @@ use crate::error::SysResult;
 use crate::published::Question;
 use crate::task::CurrentTask;
 use crate::vfs::access::{CAP_CHOWN, CAP_FSETID, Want, owns, permitted};
-use crate::vfs::lookup::{Empty, Last, lookup, lookup_at, resolve};
+use crate::vfs::lookup::{Empty, Last, Look, look, lookup, lookup_at, resolve};
 use crate::vfs::open::{MS_NOEXEC, resize, writable_mount};
 use crate::vfs::quick::ways_changed;
-use crate::vfs::{Attr, File, FileType, InodeRef, Kept, Path, SetAttr, SetTime, notify};
+use crate::vfs::{Attr, File, FileType, InodeRef, Kept, Mount, Path, SetAttr, SetTime, notify};
 use chitin_abi::Errno;
 use chitin_abi::fs::*;
 use chitin_abi::time::{Timespec, Timeval};
 use chitin_platform::PathAsk;
 use chitin_usermem::{UserAddr, UserMemory, UserPtr};
+use std::sync::Arc;
 
 fn empty(flags: u32) -> Empty {
     if flags & AT_EMPTY_PATH != 0 { Empty::Allowed } else { Empty::Refused }
@@ -93,6 +94,15 @@ pub fn newfstatat(
 }
 
 /// What is at a path relative to the working directory, and whether the way is steady.
+fn look_at(cur: &CurrentTask, path: &[u8], last: Last) -> (Result<Look, Errno>, bool) {
+    match look(cur.task(), AT_FDCWD, path, last) {
+        Ok((Look::Absent, steady)) => (Err(Errno::ENOENT), steady),
+        Ok((found, steady)) => (Ok(found), steady),
+        Err(e) => (Err(e), false),
+    }
+}
+
+/// The same for somebody who needs the file.
 fn place_at(cur: &CurrentTask, path: &[u8], last: Last) -> (Result<Path, Errno>, bool) {
     match resolve(cur.task(), AT_FDCWD, path, last, 0) {
         Ok(found) => (found.target.ok_or(Errno::ENOENT), found.steady),
@@ -105,11 +115,15 @@ fn place_at(cur: &CurrentTask, path: &[u8], last: Last) -> (Result<Path, Errno>,
 fn stat_path(cur: &CurrentTask, path: &[u8], out: UserPtr<Stat>, flags: u32) -> SysResult {
     let question = Question::new(cur.task());
     let ask = if flags == 0 { PathAsk::Stat } else { PathAsk::Lstat };
-    let (place, steady) = place_at(cur, path, last(flags));
-    if steady && place.as_ref().is_err_and(|&e| e == Errno::ENOENT) {
+    let (found, steady) = look_at(cur, path, last(flags));
+    if steady && found.as_ref().is_err_and(|&e| e == Errno::ENOENT) {
         question.path(cur, ask, path, Err(Errno::ENOENT), Kept::Changes);
     }
-    let (attr, kept) = inode_of(&place?)?.attr_kept()?;
+    let (attr, kept) = match found? {
+        Look::Attr(attr, kept, _) => (attr, kept),
+        Look::At(place) => inode_of(&place)?.attr_kept()?,
+        Look::Absent => return Err(Errno::ENOENT.into()),
+    };
     let stat = stat_of(&attr);
     out.write(&**cur.mm(), &stat)?;
     question.path(cur, ask, path, Ok(Some(&stat)), if steady { kept } else { Kept::No });
@@ -124,18 +138,33 @@ fn path_arg(cur: &CurrentTask, path: UserPath, flags: u32) -> Result<Vec<u8>, Er
     path_of(cur, path)
 }
 
+/// A mount, and whether a file is its root.
+type InMount = (Arc<Mount>, bool);
+
+fn in_mount(place: &Path) -> InMount {
+    (place.mount.clone(), Arc::ptr_eq(&place.dentry, &place.mount.root))
+}
+
 fn attr_at(
     cur: &CurrentTask,
     dirfd: i32,
     path: &[u8],
     flags: u32,
-) -> Result<(Attr, Option<Path>), Errno> {
+) -> Result<(Attr, Option<InMount>), Errno> {
     if path.is_empty() && flags & AT_EMPTY_PATH != 0 && dirfd != AT_FDCWD {
         let file = cur.file(dirfd)?;
-        return Ok((file_attr(&file)?, file.path().cloned()));
+        return Ok((file_attr(&file)?, file.path().map(in_mount)));
     }
-    let place = lookup_at(cur.task(), dirfd, path, last(flags), empty(flags))?;
-    Ok((inode_of(&place)?.attr()?, Some(place)))
+    let place = if path.is_empty() {
+        lookup_at(cur.task(), dirfd, path, last(flags), empty(flags))?
+    } else {
+        match look(cur.task(), dirfd, path, last(flags))?.0 {
+            Look::At(place) => place,
+            Look::Attr(attr, _, mount) => return Ok((attr, Some((mount, false)))),
+            Look::Absent => return Err(Errno::ENOENT),
+        }
+    };
+    Ok((inode_of(&place)?.attr()?, Some(in_mount(&place))))
 }
 
 /// `stat(2)`.
@@ -185,7 +214,7 @@ pub fn statx(
         return Err(Errno::EINVAL.into());
     }
     let path = path_arg(cur, path, flags)?;
-    let (a, place) = attr_at(cur, dirfd, &path, flags)?;
+    let (a, mount) = attr_at(cur, dirfd, &path, flags)?;
     let mut x: Statx = chitin_abi::Pod::zeroed();
     x.stx_mask = STATX_BASIC_STATS;
     (x.stx_blksize, x.stx_nlink, x.stx_uid, x.stx_gid) = (a.blksize, a.nlink, a.uid, a.gid);
@@ -198,11 +227,11 @@ pub fn statx(
     }
     (x.stx_rdev_major, x.stx_rdev_minor) = split(a.rdev);
     (x.stx_dev_major, x.stx_dev_minor) = split(a.dev);
-    if let Some(place) = place {
+    if let Some((mount, is_root)) = mount {
         x.stx_mask |= STATX_MNT_ID;
-        x.stx_mnt_id = place.mount.id;
+        x.stx_mnt_id = mount.id;
         x.stx_attributes_mask = STATX_ATTR_MOUNT_ROOT;
-        if std::sync::Arc::ptr_eq(&place.dentry, &place.mount.root) {
+        if is_root {
             x.stx_attributes |= STATX_ATTR_MOUNT_ROOT;
         }
     }

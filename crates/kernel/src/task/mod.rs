@@ -34,7 +34,7 @@ use crate::kernel::Kernel;
 use crate::mm::Mm;
 use crate::signal::{SigHandlers, TaskSignals};
 use crate::sync::{Mutex, RwLock};
-use crate::vfs::Path;
+use crate::vfs::{Glances, Path};
 use crate::wait::{Events, WaitQueue};
 use chitin_platform::{Kicker, LocalCall};
 use chitin_usermem::UserAddr;
@@ -53,6 +53,8 @@ pub struct FsContext {
     pub cwd: RwLock<Path>,
     /// `umask(2)`.
     pub umask: AtomicU32,
+    /// Whether its users look at files only.
+    pub glances: Glances,
 }
 
 impl FsContext {
@@ -63,6 +65,7 @@ impl FsContext {
             root: RwLock::new(self.root.read().clone()),
             cwd: RwLock::new(self.cwd.read().clone()),
             umask: AtomicU32::new(self.umask.load(Ordering::Relaxed)),
+            glances: Glances::default(),
         }
     }
 }

@@ -152,6 +152,7 @@ impl Guest {
             root: RwLock::new(root.clone()),
             cwd: RwLock::new(root),
             umask: AtomicU32::new(0o022),
+            glances: crate::vfs::Glances::default(),
         };
         let init = InitConfig {
             cred,

@@ -200,6 +200,13 @@ pub trait DirInode: Send + Sync {
         Err(Errno::EOPNOTSUPP)
     }
 
+    /// Attributes of an entry, and how long they may be told again, for somebody who wants
+    /// nothing else of it: exactly what its inode would say, without making one. `None` if
+    /// that takes the inode.
+    fn glance(&self, _name: &[u8]) -> Result<Option<(Attr, Kept)>, Errno> {
+        Ok(None)
+    }
+
     /// Lists the entries from offset `pos` on like [`FileOps::read_dir`], without an
     /// open description.
     fn list(&self, _pos: u64, _sink: &mut dyn super::DirSink) -> Result<u64, Errno> {

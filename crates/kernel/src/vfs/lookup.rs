@@ -5,7 +5,7 @@
 
 use super::access::{Want, permitted};
 use super::quick::{self, Advance};
-use super::{Caching, Dentry, FileType, InodeRef, Mount, Path};
+use super::{Attr, Caching, Dentry, FileType, InodeRef, Kept, Mount, Path};
 use crate::task::Task;
 use chitin_abi::Errno;
 use chitin_abi::fs::{
@@ -50,6 +50,25 @@ pub struct Resolved {
     /// Everything on the way stays as it is until something changes ([`crate::changes`]),
     /// or as long as the host is believed.
     pub steady: bool,
+    /// Attributes of what is there, without a target: only [`look`] gives them.
+    glance: Option<(Attr, Kept)>,
+}
+
+/// What [`look`] found.
+pub enum Look {
+    /// A file.
+    At(Path),
+    /// Attributes of one, how long they may be told again, and the mount it is in.
+    Attr(Attr, Kept, Arc<Mount>),
+    /// Nothing.
+    Absent,
+}
+
+impl Resolved {
+    /// Nothing is there.
+    fn nothing(parent: Path, name: Vec<u8>, slash: bool, steady: bool) -> Self {
+        Self { parent, name, target: None, slash, steady, glance: None }
+    }
 }
 
 pub(super) struct Walk<'a> {
@@ -59,6 +78,8 @@ pub(super) struct Walk<'a> {
     resolve: u64,
     links: u32,
     steady: bool,
+    /// Attributes are all that is wanted.
+    glances: bool,
 }
 
 /// Where a walk begins: `dirfd` (`AT_FDCWD`, or a directory) unless the path is absolute.
@@ -120,6 +141,7 @@ pub fn child_locked(task: &Arc<Task>, dir: &Path, name: &[u8]) -> Result<Arc<Den
         let keeps = |d: &Arc<Dentry>| caches && d.inode_ref().is_some();
         children.retain(|_, d| keeps(d) || Arc::strong_count(d) > 1);
     }
+    task.fs().glances.looked_up(dir, name);
     let dentry = Dentry::new(Some(dir.dentry.clone()), name, found);
     if caches || dentry.inode_ref().is_some() {
         children.insert(name.into(), dentry.clone());
@@ -235,6 +257,15 @@ impl Walk<'_> {
         child(self.task, dir, name)
     }
 
+    /// Attributes of the last entry, if that is all that is needed of it.
+    fn glance(&self, dir: &Path, name: &[u8], slash: bool, last: Last) -> Option<(Attr, Kept)> {
+        if slash || dir.dentry.known(name).is_some() {
+            return None;
+        }
+        let (attr, kept) = self.task.fs().glances.at(dir, name)?;
+        (attr.kind != FileType::Symlink || last != Last::Follow).then_some((attr, kept))
+    }
+
     /// What a symbolic link in `dir` leads to: a place, or text to be walked.
     fn follow(&mut self, dir: &Path, inode: &InodeRef) -> Result<LinkTarget, Errno> {
         self.links += 1;
@@ -278,6 +309,29 @@ pub fn resolve(
     last: Last,
     flags: u64,
 ) -> Result<Resolved, Errno> {
+    walk(task, dirfd, path, last, flags, false)
+}
+
+/// Walks `path` for somebody who wants to know attributes; also says whether the way is
+/// steady, as [`Resolved::steady`].
+pub fn look(task: &Arc<Task>, dirfd: i32, path: &[u8], last: Last) -> Result<(Look, bool), Errno> {
+    let found = walk(task, dirfd, path, last, 0, true)?;
+    let what = match (found.target, found.glance) {
+        (Some(path), _) => Look::At(path),
+        (None, Some((attr, kept))) => Look::Attr(attr, kept, found.parent.mount),
+        (None, None) => Look::Absent,
+    };
+    Ok((what, found.steady))
+}
+
+fn walk(
+    task: &Arc<Task>,
+    dirfd: i32,
+    path: &[u8],
+    last: Last,
+    flags: u64,
+    glances: bool,
+) -> Result<Resolved, Errno> {
     if path.is_empty() {
         return Err(Errno::ENOENT);
     }
@@ -290,7 +344,7 @@ pub fn resolve(
     }
     let start = base(task, dirfd, if scoped { b"." } else { path })?;
     let root = scoped.then(|| start.clone());
-    Walk { task, root, resolve: flags, links: 0, steady: true }.run(start, path, last)
+    Walk { task, root, resolve: flags, links: 0, steady: true, glances }.run(start, path, last)
 }
 
 impl Walk<'_> {
@@ -303,7 +357,7 @@ impl Walk<'_> {
         let mut parent = match quick::advance(&cred, &mut at, &mut rest, last) {
             Advance::Absent(name) => {
                 // Only known entries of steady file systems bring it here.
-                return Ok(Resolved { parent: at, name, target: None, slash, steady: true });
+                return Ok(Resolved::nothing(at, name, slash, true));
             }
             Advance::Stopped(parent) => Path { mount: at.mount.clone(), dentry: parent },
             Advance::Done(parent, last) => {
@@ -331,14 +385,18 @@ impl Walk<'_> {
                 _ => {}
             }
             self.steady &= at.mount.fs.caching() == Caching::Always;
-            let dentry = self.child(&at, &name)?;
             let is_last = rest.is_empty();
+            if self.glances
+                && is_last
+                && let Some(glance) = self.glance(&at, &name, slash, last)
+            {
+                let nothing = Resolved::nothing(at, name, slash, self.steady);
+                return Ok(Resolved { glance: Some(glance), ..nothing });
+            }
+            let dentry = self.child(&at, &name)?;
             let Some(inode) = dentry.inode_ref() else {
                 return match is_last {
-                    true => {
-                        let steady = self.steady;
-                        Ok(Resolved { parent: at, name, target: None, slash, steady })
-                    }
+                    true => Ok(Resolved::nothing(at, name, slash, self.steady)),
                     false => Err(Errno::ENOENT),
                 };
             };
@@ -372,7 +430,8 @@ impl Walk<'_> {
         if slash && last != Last::Entry && inode.file_type() != FileType::Directory {
             return Err(Errno::ENOTDIR);
         }
-        Ok(Resolved { parent, name, target: Some(at), slash, steady: self.steady })
+        let steady = self.steady;
+        Ok(Resolved { parent, name, target: Some(at), slash, steady, glance: None })
     }
 }
 

@@ -18,6 +18,7 @@ mod dentry;
 mod device;
 mod file;
 mod fs_types;
+mod glance;
 mod inode;
 mod io;
 pub mod lookup;
@@ -33,6 +34,7 @@ pub use dentry::{Dentry, DentryCache, Mount, Path};
 pub use device::{DeviceOpener, DeviceTable};
 pub use file::{DirSink, File, FileCx, FileOps, IoRules, MapSource, Mappable, OWN_POSITION};
 pub use fs_types::{FsMaker, FsTypes, MountRequest};
+pub use glance::Glances;
 pub use inode::{
     Caching, DirInode, FileSystem, Inode, InodeRef, Kept, NewNode, OpenRequest, StatFs,
 };
