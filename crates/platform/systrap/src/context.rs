@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     runs: AtomicU64,
     this: Weak<Shared>,
     cpu: AtomicUsize,
+    /// When a polling worker saw it run first since it was resumed; 0 if none did.
+    seen: AtomicU64,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -95,6 +97,22 @@ impl Shared {
         if self.cpu.swap(cpu, Ordering::Relaxed) != cpu {
             sys::set_cpu(self.tid, &[cpu]);
         }
+    }
+
+    /// For how long a polling worker has seen it run, in nanoseconds.
+    pub(crate) fn has_run(&self, now: u64) -> u64 {
+        match self.seen.load(Ordering::Relaxed) {
+            0 => {
+                self.seen.store(now, Ordering::Relaxed);
+                0
+            }
+            since => now.saturating_sub(since),
+        }
+    }
+
+    /// Forgets that.
+    pub(crate) fn is_resumed(&self) {
+        self.seen.store(0, Ordering::Relaxed);
     }
 
     /// Whether it must run on one CPU.
@@ -192,6 +210,7 @@ impl HostThread {
             runs: AtomicU64::new(0),
             this: this.clone(),
             cpu: AtomicUsize::new(usize::MAX),
+            seen: AtomicU64::new(0),
             waker: Mutex::default(),
         });
         let weak: Weak<Shared> = Arc::downgrade(&shared);

@@ -38,6 +38,9 @@ const MAX_SCORE: i32 = 64;
 const CATCH_LOOKS: u32 = 400;
 /// Stops that are caught so in a row, before the worker looks after everything else.
 const MOST_CAUGHT: u32 = 256;
+/// How long one of several threads that share a CPU with a polling worker's others may go
+/// without a stop, in nanoseconds.
+const CROWD_LIMIT: u64 = 4_000_000;
 /// How long a worker does not poll after it lost the CPU: at first, at most.
 const BACK_OFF: (u64, u64) = (10_000_000, 1_000_000_000);
 /// An answer of a mapper that took longer makes polling doubtful, in nanoseconds; more such
@@ -88,6 +91,9 @@ struct Worker {
     /// No polling before this time, and how long the last ban was.
     banned: AtomicU64,
     ban: AtomicU64,
+    /// The same for polling while its threads share a CPU.
+    crowd_banned: AtomicU64,
+    crowd_ban: AtomicU64,
 }
 
 /// All workers.
@@ -128,6 +134,7 @@ impl Workers {
         if let Some(cpu) = cpu {
             context.move_to(cpu);
         }
+        context.is_resumed();
         let spin = context.word(AREA_SPIN);
         if spin.load(Ordering::Relaxed) != looks {
             spin.store(looks, Ordering::Relaxed);
@@ -239,6 +246,10 @@ impl Workers {
         self.unpark(idle);
     }
 
+    fn running(&self) -> usize {
+        self.workers.iter().map(|w| w.count.load(Ordering::Relaxed)).sum()
+    }
+
     /// Whether a worker may poll now; if so it is the one that does.
     fn begin_poll(&self, index: usize, now: u64) -> bool {
         let worker = &self.workers[index];
@@ -255,8 +266,9 @@ impl Workers {
         {
             return false;
         }
-        let running: usize = self.workers.iter().map(|w| w.count.load(Ordering::Relaxed)).sum();
-        if running == 0 || running >= self.cpus.len() {
+        let running = self.running();
+        let crowd = running >= self.cpus.len() && now < worker.crowd_banned.load(Ordering::Relaxed);
+        if running == 0 || crowd {
             return false;
         }
         if !polls {
@@ -282,6 +294,14 @@ impl Workers {
     fn poll(&self, index: usize, deadline: Option<u64>, start: u64) -> bool {
         let worker = &self.workers[index];
         let contexts: Vec<Arc<Shared>> = lock(&worker.running).clone();
+        if self.running() >= self.cpus.len()
+            && contexts.iter().any(|c| c.has_run(start) > CROWD_LIMIT)
+        {
+            // One of several computes: it needs the CPU that polling takes.
+            let ban = back_off(&worker.crowd_ban);
+            worker.crowd_banned.store(start + ban, Ordering::Relaxed);
+            return false;
+        }
         let mut before = start;
         loop {
             for _ in 0..32 {
@@ -293,9 +313,7 @@ impl Workers {
             }
             let now = Executor::now();
             if now - before > LOST_CPU {
-                let (first, most) = BACK_OFF;
-                let ban = (worker.ban.load(Ordering::Relaxed) * 2).clamp(first, most);
-                worker.ban.store(ban, Ordering::Relaxed);
+                let ban = back_off(&worker.ban);
                 worker.banned.store(now + ban, Ordering::Relaxed);
                 return false;
             }
@@ -350,6 +368,14 @@ impl Workers {
         let by = if waited < limit { 1 } else { -8 };
         worker.score.store((score + by).clamp(0, MAX_SCORE), Ordering::Relaxed);
     }
+}
+
+/// The next ban: twice as long as the last one.
+fn back_off(ban: &AtomicU64) -> u64 {
+    let (first, most) = BACK_OFF;
+    let next = (ban.load(Ordering::Relaxed) * 2).clamp(first, most);
+    ban.store(next, Ordering::Relaxed);
+    next
 }
 
 impl Parker for Workers {
