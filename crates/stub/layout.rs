@@ -121,6 +121,9 @@ pub const REQ_SEQ: u64 = 0;
 pub const REQ_COUNT: u64 = 4;
 /// u32: descriptor of the eventfd to reply to.
 pub const REQ_REPLY_FD: u64 = 8;
+/// u64: address of the area of the thread that goes on when the batch has been done; 0 for
+/// none.
+pub const REQ_CHAIN: u64 = 16;
 /// The operations, OP_LEN bytes each.
 pub const REQ_OPS: u64 = 64;
 /// Length of an operation: number, six arguments, kind; u64 each.
@@ -172,6 +175,9 @@ pub const AREA_FSBASE: u64 = 144;
 pub const AREA_GSBASE: u64 = 152;
 /// u32: how often the stub looks for the answer before it sleeps.
 pub const AREA_SPIN: u64 = 160;
+/// u32: the futex that the stub sleeps on, 0 until it is to go on: set by the sentry, or by
+/// the mapper of a batch that comes before. The filter of guest threads knows it.
+pub const AREA_PARK: u64 = 164;
 /// u64: where the vector state is kept when the sentry asks for it, in `XSAVE` format.
 pub const AREA_VECTOR: u64 = 176;
 /// u64: its components.
@@ -221,6 +227,8 @@ pub const REPLY_TRAP: u32 = 4;
 pub const REPLY_SAVE: u32 = 5;
 /// Go on with the registers of the area and the vector state there.
 pub const REPLY_VECTOR: u32 = 6;
+/// Bit beside one of these: first the mapper does the batch in the request block.
+pub const REPLY_GATED: u32 = 0x100;
 
 /// The signal of a kick (`SIGUSR1`).
 pub const SIGNAL_KICK: u32 = 10;

@@ -42,6 +42,37 @@ core::arch::global_asm!(
     syscall
     .endm
 
+    // futex(rdi, FUTEX_WAKE, INT_MAX)
+    .macro call_wake
+    mov     eax, 202
+    mov     esi, 1
+    mov     edx, 0x7fffffff
+    xor     r10d, r10d
+    syscall
+    .endm
+
+    // futex(rdi, FUTEX_WAIT, 0, NULL)
+    .macro call_park
+    mov     eax, 202
+    xor     esi, esi
+    xor     edx, edx
+    xor     r10d, r10d
+    syscall
+    .endm
+
+    // Waits until the mapper has done the batch, for the thread of the area r15.
+    .macro pass_gate
+7:
+    cmp     dword ptr [r15 + {AREA_PARK}], 0
+    jne     8f
+    movabs  rdi, {REQUEST} + {REQ_SEQ}
+    call_wake
+    lea     rdi, [r15 + {AREA_PARK}]
+    call_park
+    jmp     7b
+8:
+    .endm
+
     .section .text.stub, "ax"
     .globl _start
 _start:
@@ -143,8 +174,10 @@ mapper:
     je      forked
 7:
     mov     ebp, eax
-    // ebp: result. Adds its four bytes and the done bit to the eventfd.
+    // ebp: result. Adds its four bytes and the done bit to the eventfd. Once that is done the
+    // block may hold the next request.
 reply:
+    mov     r14, [rbx + {REQ_CHAIN}]
     movzx   eax, bpl
     lea     rsi, [rip + table]
     test    eax, eax
@@ -180,6 +213,23 @@ reply:
 1:
     lea     rsi, [rip + done]
     call_write
+    test    r14, r14
+    jz      mapper
+    test    ebp, ebp
+    js      1f
+    // The thread that waits for this goes on: futex(&park, FUTEX_WAKE, INT_MAX)
+    mov     dword ptr [r14 + {AREA_PARK}], 1
+    lea     rdi, [r14 + {AREA_PARK}]
+    jmp     2f
+1:
+    // It never does: for the sentry it has stopped.
+    mov     eax, {STATE_EVENT}
+    xchg    eax, [r14 + {AREA_STATE}]
+    cmp     eax, {STATE_ASLEEP}
+    jne     mapper
+    lea     rdi, [r14 + {AREA_STATE}]
+2:
+    call_wake
     jmp     mapper
 
     // The child of OP_FORK: takes its own request block, whose offset is in r8. r9: the
@@ -302,6 +352,11 @@ handler:
     cmp     dword ptr [r15 + {AREA_STATE}], {STATE_PARKED}
     je      5f
 2:
+    // On its way through the gate: the mapper goes on with the park word.
+    test    dword ptr [r15 + {AREA_HOW}], {REPLY_GATED}
+    jz      1f
+    pass_gate
+1:
     lea     rax, [rsp + 8]
     mov     [r15 + {AREA_FRAME}], rax
     rdfsbase rax
@@ -309,18 +364,14 @@ handler:
     rdgsbase rax
     mov     [r15 + {AREA_GSBASE}], rax
     mov     dword ptr [r15 + {AREA_HOW}], {HOW_FRAME}
+    mov     dword ptr [r15 + {AREA_PARK}], 0
     // r15: thread area.
     mov     eax, {STATE_EVENT}
     xchg    eax, [r15 + {AREA_STATE}]
     cmp     eax, {STATE_ASLEEP}
     jne     await
-    // futex(&state, FUTEX_WAKE, INT_MAX)
-    mov     eax, 202
     lea     rdi, [r15 + {AREA_STATE}]
-    mov     esi, 1
-    mov     edx, 0x7fffffff
-    xor     r10d, r10d
-    syscall
+    call_wake
 await:
     mov     ecx, [r15 + {AREA_SPIN}]
 1:
@@ -337,15 +388,15 @@ await:
     lock cmpxchg [r15 + {AREA_STATE}], ecx
     jne     1f
 6:
-    // futex(&state, FUTEX_WAIT, STATE_PARKED, NULL)
-    mov     eax, 202
-    lea     rdi, [r15 + {AREA_STATE}]
-    xor     esi, esi
-    mov     edx, {STATE_PARKED}
-    xor     r10d, r10d
-    syscall
+    lea     rdi, [r15 + {AREA_PARK}]
+    call_park
     cmp     dword ptr [r15 + {AREA_STATE}], {STATE_PARKED}
     je      6b
+1:
+    test    dword ptr [r15 + {AREA_HOW}], {REPLY_GATED}
+    jz      1f
+    pass_gate
+    and     dword ptr [r15 + {AREA_HOW}], ~{REPLY_GATED}
 1:
     mov     esi, [r15 + {AREA_CPUID}]
     test    esi, esi
@@ -453,18 +504,15 @@ save:
     xsave64 [rcx]
 post:
     mov     dword ptr gs:[{AREA_HOW}], {HOW_CALL}
+    mov     dword ptr gs:[{AREA_PARK}], 0
     mov     eax, {STATE_EVENT}
     xchg    eax, gs:[{AREA_STATE}]
     .globl posted
 posted:
     cmp     eax, {STATE_ASLEEP}
     jne     1f
-    mov     eax, 202
     rdgsbase rdi
-    mov     esi, 1
-    mov     edx, 0x7fffffff
-    xor     r10d, r10d
-    syscall
+    call_wake
 1:
     mov     ecx, gs:[{AREA_SPIN}]
 1:
@@ -481,17 +529,22 @@ posted:
     lock cmpxchg gs:[{AREA_STATE}], ecx
     jne     resumed
 3:
-    mov     eax, 202
     rdgsbase rdi
-    xor     esi, esi
-    mov     edx, {STATE_PARKED}
-    xor     r10d, r10d
-    syscall
+    add     rdi, {AREA_PARK}
+    call_park
     cmp     dword ptr gs:[{AREA_STATE}], {STATE_PARKED}
     je      3b
+    jmp     resumed
+gate:
+    rdgsbase r15
+    pass_gate
+    and     dword ptr [r15 + {AREA_HOW}], ~{REPLY_GATED}
+    mov     r15, [r15 + {AREA_REST} + 48]
     .globl resumed
 resumed:
     mov     eax, gs:[{AREA_HOW}]
+    test    eax, {REPLY_GATED}
+    jnz     gate
     cmp     eax, {REPLY_RESULT}
     je      4f
     cmp     eax, {REPLY_ALL}
@@ -544,10 +597,10 @@ calibrate:
     // struct sock_fprog of guest threads.
     .balign 8
 program:
-    .quad   19
+    .quad   23
     .quad   filter
     // What a guest thread may do: resume, yield, have cpuid trap, wait for the sentry and
-    // wake it by the state word of an area; everything else traps. By the stub's own text
+    // wake it by the state and park words of an area, wake the mapper; everything else traps. By the stub's own text
     // only: a guest's rt_sigreturn is about its own frames.
     .macro bpf code, jt, jf, k
     .short  \code
@@ -557,19 +610,23 @@ program:
     .endm
 filter:
     bpf     0x20, 0, 0, 12
-    bpf     0x15, 0, 15, {STUB_TEXT} >> 32
+    bpf     0x15, 0, 19, {STUB_TEXT} >> 32
     bpf     0x20, 0, 0, 0
-    bpf     0x15, 14, 0, 15
-    bpf     0x15, 13, 0, 24
-    bpf     0x15, 9, 0, 158
-    bpf     0x15, 0, 10, 202
-    bpf     0x20, 0, 0, 16
-    bpf     0x54, 0, 0, 0xf000ffff
-    bpf     0x15, 0, 7, {AREAS} & 0xffffffff
+    bpf     0x15, 18, 0, 15
+    bpf     0x15, 17, 0, 24
+    bpf     0x15, 13, 0, 158
+    bpf     0x15, 0, 14, 202
     bpf     0x20, 0, 0, 20
-    bpf     0x15, 0, 5, {AREAS} >> 32
+    bpf     0x15, 0, 12, {AREAS} >> 32
+    bpf     0x20, 0, 0, 16
+    bpf     0x15, 6, 0, ({REQUEST} + {REQ_SEQ}) & 0xffffffff
+    bpf     0x54, 0, 0, 0xf000ffff
+    bpf     0x15, 1, 0, ({AREAS} + {AREA_STATE}) & 0xffffffff
+    bpf     0x15, 0, 7, ({AREAS} + {AREA_PARK}) & 0xffffffff
     bpf     0x20, 0, 0, 24
-    bpf     0x15, 4, 0, 0
+    bpf     0x15, 6, 0, 0
+    bpf     0x15, 5, 4, 1
+    bpf     0x20, 0, 0, 24
     bpf     0x15, 3, 2, 1
     bpf     0x20, 0, 0, 16
     bpf     0x15, 1, 0, 0x1012
@@ -658,6 +715,7 @@ done:
     REQ_COUNT = const REQ_COUNT,
     REQ_OPS = const REQ_OPS,
     REQ_REPLY_FD = const REQ_REPLY_FD,
+    REQ_CHAIN = const REQ_CHAIN,
     STUB_TEXT = const STUB_TEXT,
     AREAS = const AREAS,
     AREA_ALTSTACK = const AREA_ALTSTACK,
@@ -668,6 +726,8 @@ done:
     OP_HINT = const OP_HINT,
     AREA_LEN = const AREA_LEN,
     AREA_STATE = const AREA_STATE,
+    AREA_PARK = const AREA_PARK,
+    REPLY_GATED = const REPLY_GATED,
     AREA_FRAME = const AREA_FRAME,
     AREA_FSBASE = const AREA_FSBASE,
     AREA_GSBASE = const AREA_GSBASE,

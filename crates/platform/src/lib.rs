@@ -290,6 +290,15 @@ pub trait AddressSpace: Send + Sync {
     /// unknown prefix has been applied.
     fn apply(&self, ops: &[MapOp]) -> Result<(), PlatformError>;
 
+    /// The same for a change that no guest code needs before the context goes on whose call
+    /// makes it: it may be applied as late as that, or with the next change. `held` is
+    /// dropped when it has been. If it fails then, the process is killed.
+    fn apply_later(&self, ops: &[MapOp], held: Box<dyn Any + Send>) -> Result<(), PlatformError> {
+        let result = self.apply(ops);
+        drop(held);
+        result
+    }
+
     /// Makes a copy of this address space with the same mappings (all of them
     /// shared with the original: the caller remaps what must be private), and
     /// no contexts.

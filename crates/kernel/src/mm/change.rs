@@ -75,7 +75,7 @@ impl Mm {
             state.areas.insert(vma);
         }
         merge_protects(&mut ops);
-        self.apply(&ops)?;
+        self.apply_later(&ops, ())?;
         if complete { Ok(()) } else { Err(Errno::ENOMEM) }
     }
 
@@ -131,8 +131,7 @@ impl Mm {
             }
             state.areas.insert(vma);
         }
-        self.apply(&ops)?;
-        drop(dropped);
+        self.apply_later(&ops, dropped)?;
         if complete { Ok(()) } else { Err(Errno::ENOMEM) }
     }
 
@@ -212,7 +211,7 @@ impl Mm {
         state.evict_rooms(end..end + by, &mut ops);
         self.emit(&mut state, &vma, &mut ops, Populate::Lazy);
         state.areas.insert(vma);
-        self.apply(&ops)
+        self.apply_later(&ops, ())
     }
 
     /// Moves what is at `old` to `to`, where it may grow to `new_len`.
@@ -232,8 +231,7 @@ impl Mm {
                 self.emit(&mut state, &moved, &mut ops, Populate::Lazy);
                 state.areas.insert(moved);
             }
-            self.apply(&ops)?;
-            self.release(&replaced);
+            self.apply_later(&ops, self.removed(replaced))?;
         }
         if new_len > len {
             self.extend(to + len, new_len - len)?;
@@ -259,9 +257,7 @@ impl Mm {
         copy.map_ops(&mut ops, Populate::Lazy);
         let replaced = state.areas.remove(to..to + len);
         state.areas.insert(copy);
-        let result = self.apply(&ops);
-        self.release(&replaced);
-        result.map(|()| to)
+        self.apply_later(&ops, self.removed(replaced)).map(|()| to)
     }
 
     /// `msync(2)`: writes shared file mappings back. `ENOMEM` for unmapped pages.

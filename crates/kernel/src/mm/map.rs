@@ -5,7 +5,9 @@ use super::vma::{FilePart, Sharing, Source, Vma, flag};
 use super::{COPY_AT_ONCE, COPY_WINDOW, HEAP_ROOM, LAZY_RESERVATION, Mm, PAGE, State};
 use chitin_abi::Errno;
 use chitin_platform::{MapOp, Populate, Prot};
+use chitin_usermem::GuestMemory;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// How the address of a mapping is chosen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -111,9 +113,7 @@ impl Mm {
         }
         let replaced = state.areas.remove(start..start + len);
         state.areas.insert(vma);
-        let result = self.apply(&ops);
-        drop(replaced);
-        result.map(|()| start)
+        self.apply_later(&ops, replaced).map(|()| start)
     }
 
     /// Pages of memory that are certain to be used soon; a hint.
@@ -195,9 +195,9 @@ impl Mm {
                 vma
             }
         };
-        drop(state.areas.remove(vma.start..vma.end));
+        let replaced = state.areas.remove(vma.start..vma.end);
         state.areas.insert(vma);
-        self.apply(&ops)
+        self.apply_later(&ops, replaced)
     }
 
     /// The part of a private file mapping around `page` with a copy of its pages.
@@ -223,23 +223,13 @@ impl Mm {
         if removed.is_empty() {
             return Ok(());
         }
-        let result = self.apply(&[MapOp::Unmap { addr, len: range.end - range.start }]);
-        self.release(&removed);
-        result
+        let unmap = MapOp::Unmap { addr, len: range.end - range.start };
+        self.apply_later(&[unmap], self.removed(removed))
     }
 
-    /// Gives back the pages of areas that are no longer mapped, where their block
-    /// lives on in other areas.
-    pub(super) fn release(&self, removed: &[Vma]) {
-        for vma in removed {
-            if let Source::Anon { block, at, copies, .. } = &vma.source
-                && vma.sharing == Sharing::Private
-                && copies.as_ref().is_none_or(|side| side.is_alone())
-                && std::sync::Arc::strong_count(block) > 1
-            {
-                let _ = self.memory.discard(block.offset() + at, vma.len());
-            }
-        }
+    /// Areas whose pages are to be given back when they are no longer mapped.
+    pub(super) fn removed(&self, areas: Vec<Vma>) -> Removed {
+        Removed { memory: self.memory.clone(), areas }
     }
 
     /// Sets where the heap begins; it is empty.
@@ -292,13 +282,34 @@ impl Mm {
                 grown.part(old, new).map_ops(&mut ops, Populate::Lazy);
                 drop(state.areas.remove(grown.start..old));
                 state.areas.insert(grown);
-                return self.apply(&ops);
+                return self.apply_later(&ops, ());
             }
         }
         let mut request =
             MapRequest::anonymous(Placement::FixedNoReplace(old), new - old, Prot::RW);
         request.flags = flag::HEAP;
         self.map(&request, u64::MAX).map(drop)
+    }
+}
+
+/// Areas that are no longer mapped when this is dropped.
+pub(super) struct Removed {
+    memory: Arc<GuestMemory>,
+    areas: Vec<Vma>,
+}
+
+impl Drop for Removed {
+    /// Gives back their pages where their block lives on in other areas.
+    fn drop(&mut self) {
+        for vma in &self.areas {
+            if let Source::Anon { block, at, copies, .. } = &vma.source
+                && vma.sharing == Sharing::Private
+                && copies.as_ref().is_none_or(|side| side.is_alone())
+                && Arc::strong_count(block) > 1
+            {
+                let _ = self.memory.discard(block.offset() + at, vma.len());
+            }
+        }
     }
 }
 

@@ -153,6 +153,20 @@ impl Mm {
         })
     }
 
+    /// The same for a change that must be there when the calling task goes on in the guest,
+    /// and not before; `held` is what the platform may still have mapped until then.
+    fn apply_later(&self, ops: &[MapOp], held: impl Send + 'static) -> Result<(), Errno> {
+        if ops.is_empty() || self.deferred.lock().is_some() {
+            let result = self.apply(ops);
+            drop(held);
+            return result;
+        }
+        self.space.apply_later(ops, Box::new(held)).map_err(|e| {
+            self.space.kill();
+            host_error(e)
+        })
+    }
+
     /// Collects changes until [`Mm::flush`]; nothing runs here yet.
     pub(crate) fn defer(&self) {
         self.deferred.lock().get_or_insert_default();
@@ -206,7 +220,7 @@ impl Mm {
         // The file has grown, or another thread has changed the mapping meanwhile.
         let (mut ops, vma) = (Vec::new(), vma.clone());
         self.emit(&mut state, &vma, &mut ops, chitin_platform::Populate::Lazy);
-        self.apply(&ops).map_err(|_| (SIGBUS, BUS_ADRERR))
+        self.apply_later(&ops, ()).map_err(|_| (SIGBUS, BUS_ADRERR))
     }
 }
 

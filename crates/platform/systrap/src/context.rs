@@ -130,8 +130,33 @@ impl Shared {
     /// Lets the thread go on, to stop by itself at once.
     fn step(&self) {
         if self.state().swap(STATE_RESUME, Ordering::SeqCst) == STATE_PARKED {
-            sys::futex_wake(self.state());
+            let park = self.word(AREA_PARK);
+            park.store(1, Ordering::SeqCst);
+            sys::futex_wake(park);
         }
+    }
+
+    /// Lets the thread go on once the mapper has done what is to be done before; true if its
+    /// answer is to be taken.
+    fn go_after_mapper(&self, base: u64) -> bool {
+        let mut mapper = self.stub.mapper();
+        let cpu = Some(self.cpu.load(Ordering::Relaxed)).filter(|&cpu| cpu != usize::MAX);
+        if !mapper.send_before(base, cpu) {
+            if mapper.request(&[]).is_err() {
+                self.stub.kill();
+            }
+            self.go();
+            return false;
+        }
+        self.word(AREA_HOW).fetch_or(REPLY_GATED, Ordering::Relaxed);
+        if self.state().swap(STATE_RESUME, Ordering::SeqCst) == STATE_PARKED {
+            // It sleeps until the mapper wakes it.
+            self.stub.ring();
+        }
+        if self.kicked.load(Ordering::SeqCst) {
+            self.interrupt();
+        }
+        true
     }
 
     /// Lets the thread go on.
@@ -283,6 +308,8 @@ pub(crate) struct Thread {
     /// Whether `cpuid` is to trap, if that is to change.
     cpuid: Option<bool>,
     phase: Phase,
+    /// The mapper's answer to what came before it went on is to be taken.
+    gated: bool,
 }
 
 impl Thread {
@@ -314,6 +341,7 @@ impl Thread {
             fp: None,
             cpuid: None,
             phase: Phase::Stopped,
+            gated: false,
         };
         let _ = this.set_fp_state(&[]);
         this
@@ -342,13 +370,20 @@ impl Thread {
     /// meanwhile, else its next stop wakes.
     fn go(&mut self, cx: &TaskContext<'_>, phase: Phase) -> Poll<()> {
         self.phase = phase;
-        let shared = &self.host().shared;
+        let host = self.host();
+        let shared = &host.shared;
         self.workers.prepare(shared);
+        let mut gated = false;
         match phase {
+            Phase::Running if shared.stub.has_later() => {
+                gated = shared.go_after_mapper(host.base);
+            }
             Phase::Running => shared.go(),
             // A kick is for later: it stops by itself.
             _ => shared.step(),
         }
+        self.gated = gated;
+        let shared = &self.host().shared;
         if self.workers.catch(shared) {
             return Poll::Ready(());
         }
@@ -485,6 +520,10 @@ impl Thread {
         self.phase = Phase::Stopped;
         let (shared, base) = (self.host().shared.clone(), self.host().base);
         shared.running.store(false, Ordering::SeqCst);
+        if std::mem::take(&mut self.gated) && shared.stub.mapper().settle().is_err() {
+            shared.stub.kill();
+            return Exit::Killed(KillReason::Host { signo: libc::SIGKILL });
+        }
         if shared.stub.is_dead() {
             return Exit::Killed(KillReason::Host { signo: libc::SIGKILL });
         }

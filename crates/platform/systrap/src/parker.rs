@@ -28,8 +28,9 @@ const BLIND: u64 = 500_000;
 const POLL_LIMIT: u64 = 150_000;
 /// A look that took this long was not on the CPU, in nanoseconds.
 const LOST_CPU: u64 = 100_000;
-/// A sleep of less speaks for polling, in nanoseconds.
-const SHORT_SLEEP: u64 = 15_000;
+/// A sleep of less speaks for polling, in nanoseconds: two switches, and a mapping between
+/// them.
+const SHORT_SLEEP: u64 = 50_000;
 /// Score from which a worker begins to poll, below which it stops, and the highest.
 const POLL_SCORE: i32 = 32;
 const STOP_SCORE: i32 = 8;

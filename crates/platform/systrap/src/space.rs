@@ -222,6 +222,12 @@ impl AddressSpace for Space {
         self.stub.perform(&ops?)
     }
 
+    fn apply_later(&self, ops: &[MapOp], held: Box<dyn Any + Send>) -> Result<(), PlatformError> {
+        let ops: Result<Vec<Op>, _> = ops.iter().map(translate).collect();
+        self.stub.later(&ops?, Some(held));
+        Ok(())
+    }
+
     fn fork(&self) -> Result<Arc<dyn AddressSpace>, PlatformError> {
         let stub = self.zygote.clone_stub(Some(&self.stub))?;
         Ok(Self::over(stub, &self.zygote, &self.workers, 0))

@@ -35,6 +35,20 @@ impl Op {
     }
 }
 
+/// Operations whose result nobody waits for, and what must outlive them.
+#[derive(Default)]
+struct Later {
+    ops: Vec<Op>,
+    held: Vec<Box<dyn Any + Send>>,
+}
+
+/// How the mapper answers.
+struct Line {
+    reply: Option<Reply>,
+    /// A request has not been answered yet; what must outlive it.
+    sent: Option<Vec<Box<dyn Any + Send>>>,
+}
+
 /// What wakes when the stub dies.
 pub(crate) trait OnDeath: Send + Sync {
     /// The process is dead.
@@ -46,7 +60,7 @@ pub(crate) struct Stub {
     /// Process number; 0 until known.
     pid: AtomicI32,
     request: Block,
-    reply: Mutex<Option<Reply>>,
+    line: Mutex<Line>,
     /// A second handle for the reaper, who must not wait for the mapper's lock.
     poke: std::os::fd::OwnedFd,
     dead: AtomicBool,
@@ -56,8 +70,10 @@ pub(crate) struct Stub {
     threads: Mutex<Vec<Weak<dyn OnDeath>>>,
     /// What it still maps, until it is dead.
     held: Mutex<Option<Box<dyn Any + Send>>>,
-    /// To be done before the next request.
-    first: Mutex<Vec<Op>>,
+    /// To be done before the next request, and before a thread that asked for it goes on.
+    later: Mutex<Later>,
+    /// There is something.
+    has_later: AtomicBool,
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -76,14 +92,15 @@ impl Stub {
         Ok(Arc::new(Self {
             pid: AtomicI32::new(0),
             request,
-            reply: Mutex::new(Some(reply)),
+            line: Mutex::new(Line { reply: Some(reply), sent: None }),
             poke,
             dead: AtomicBool::new(false),
             cpu: AtomicUsize::new(usize::MAX),
             slots: Mutex::new(slot.into_iter().collect()),
             threads: Mutex::default(),
             held: Mutex::default(),
-            first: Mutex::default(),
+            later: Mutex::default(),
+            has_later: AtomicBool::new(false),
         }))
     }
 
@@ -132,15 +149,24 @@ impl Stub {
         }
     }
 
-    /// Makes operations part of the next request.
-    pub(crate) fn first(&self, ops: &[Op]) {
-        lock(&self.first).extend_from_slice(ops);
+    /// Makes operations part of the next request; `held` outlives them.
+    pub(crate) fn later(&self, ops: &[Op], held: Option<Box<dyn Any + Send>>) {
+        let mut later = lock(&self.later);
+        later.ops.extend_from_slice(ops);
+        later.held.extend(held);
+        self.has_later.store(true, Ordering::Release);
+    }
+
+    /// Whether there are such operations.
+    pub(crate) fn has_later(&self) -> bool {
+        self.has_later.load(Ordering::Acquire)
     }
 
     /// The reaper says that the process is a zombie.
     pub(crate) fn mark_dead(&self) {
         self.dead.store(true, Ordering::SeqCst);
         drop(lock(&self.held).take());
+        drop(std::mem::take(&mut *lock(&self.later)));
         sys::eventfd_add(self.poke.as_fd(), DEAD);
         let threads = std::mem::take(&mut *lock(&self.threads));
         for thread in threads.iter().filter_map(Weak::upgrade) {
@@ -150,13 +176,18 @@ impl Stub {
 
     /// The reply eventfd for another stub, once this one is gone.
     pub(crate) fn take_reply(&self) -> Option<Reply> {
-        lock(&self.reply).take()
+        let mut line = lock(&self.line);
+        let sent = line.sent.take();
+        let reply = line.reply.take();
+        drop(line);
+        drop(sent);
+        reply
     }
 
     /// Holds the mapper for a request whose fields outside the operations the caller
     /// fills in.
     pub(crate) fn mapper(&self) -> Mapper<'_> {
-        Mapper { stub: self, reply: lock(&self.reply) }
+        Mapper { stub: self, line: lock(&self.line) }
     }
 
     /// The slot of its request block: what is behind the block it can read, too.
@@ -164,8 +195,11 @@ impl Stub {
         &self.request
     }
 
-    fn write_ops(&self, ops: &[Op]) {
+    /// Writes a request; `chain` is the address of the area of the thread that goes on when
+    /// it has been done, or 0.
+    fn write_ops(&self, ops: &[Op], chain: u64) {
         let block = &self.request;
+        block.set(REQ_CHAIN, chain);
         for (i, op) in ops.iter().enumerate() {
             let at = REQ_OPS + i as u64 * OP_LEN;
             block.set(at, op.nr as u64);
@@ -177,15 +211,27 @@ impl Stub {
         block.u32(REQ_COUNT).store(ops.len() as u32, Ordering::Relaxed);
     }
 
-    fn ring(&self) {
-        let seq = self.request.u32(REQ_SEQ);
-        seq.fetch_add(1, Ordering::Release);
-        sys::futex_wake(seq);
+    /// Hands a written request over; the mapper may sleep.
+    fn hand_over(&self) {
+        self.request.u32(REQ_SEQ).fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Wakes the mapper.
+    pub(crate) fn ring(&self) {
+        sys::futex_wake(self.request.u32(REQ_SEQ));
+    }
+
+    /// Binds the mapper to a CPU.
+    fn move_to(&self, cpu: usize) {
+        if self.pid() > 0 && self.cpu.swap(cpu, Ordering::Relaxed) != cpu {
+            sys::set_cpu(self.pid(), &[cpu]);
+        }
     }
 
     /// Leaves a request for a process that may not be there, and waits for nothing.
     pub(crate) fn post(&self, ops: &[Op]) {
-        self.write_ops(ops);
+        self.write_ops(ops, 0);
+        self.hand_over();
         self.ring();
     }
 
@@ -199,57 +245,89 @@ impl Stub {
 /// Exclusive use of a stub's mapper.
 pub(crate) struct Mapper<'a> {
     stub: &'a Stub,
-    reply: MutexGuard<'a, Option<Reply>>,
+    line: MutexGuard<'a, Line>,
 }
 
 impl Mapper<'_> {
     /// Performs one request of at most `MAX_OPS` operations and returns the last result.
     pub(crate) fn request(&mut self, ops: &[Op]) -> Result<i32, PlatformError> {
         let stub = self.stub;
+        self.settle()?;
         if stub.is_dead() {
             return Err(PlatformError::Dead);
         }
-        let first = std::mem::take(&mut *lock(&stub.first));
-        if first.is_empty() {
-            stub.write_ops(ops);
-        } else {
-            let all = [&first, ops].concat();
-            if all.len() as u64 > MAX_OPS {
-                self.send(&first)?;
-                stub.write_ops(ops);
-            } else {
-                stub.write_ops(&all);
-            }
+        let later = self.take_later();
+        if later.ops.len() + ops.len() <= MAX_OPS as usize {
+            return self.send(&[&later.ops, ops].concat());
         }
-        self.ask()
+        for some in later.ops.chunks(MAX_OPS as usize) {
+            self.send(some)?;
+        }
+        drop(later.held);
+        self.send(ops)
     }
 
+    fn take_later(&mut self) -> Later {
+        if !self.stub.has_later() {
+            return Later::default();
+        }
+        let mut later = lock(&self.stub.later);
+        self.stub.has_later.store(false, Ordering::Release);
+        std::mem::take(&mut later)
+    }
+
+    /// Has the mapper do what is to be done later, and then let the thread go on whose area
+    /// is at `chain` in the stub, bound to this CPU: it wakes the mapper. False if that is
+    /// too much for one request.
+    pub(crate) fn send_before(&mut self, chain: u64, cpu: Option<usize>) -> bool {
+        let fits = lock(&self.stub.later).ops.len() <= MAX_OPS as usize;
+        if !fits || self.settle().is_err() || self.stub.is_dead() {
+            return false;
+        }
+        let later = self.take_later();
+        if let Some(cpu) = cpu {
+            self.stub.move_to(cpu);
+        }
+        self.stub.write_ops(&later.ops, chain);
+        self.line.sent = Some(later.held);
+        self.stub.hand_over();
+        true
+    }
+
+    /// Waits for the answer to what was sent before a thread, if there is one to come.
+    pub(crate) fn settle(&mut self) -> Result<(), PlatformError> {
+        let Some(held) = self.line.sent.take() else { return Ok(()) };
+        // The thread that was to wake it may not have come to that.
+        self.stub.ring();
+        let result = self.answer();
+        drop(held);
+        result.map(drop)
+    }
+
+    /// Has the mapper do some operations.
     fn send(&mut self, ops: &[Op]) -> Result<i32, PlatformError> {
-        self.stub.write_ops(ops);
-        self.ask()
+        let start = crate::parker::polls_now().then(Executor::now);
+        if let Some(cpu) = crate::parker::current_cpu() {
+            self.stub.move_to(cpu);
+        }
+        self.stub.write_ops(ops, 0);
+        self.stub.hand_over();
+        self.stub.ring();
+        let result = self.answer();
+        if let Some(start) = start {
+            crate::parker::request_took(Executor::now() - start);
+        }
+        result
     }
 
-    /// Has the mapper do what is in the request block.
-    fn ask(&mut self) -> Result<i32, PlatformError> {
-        let stub = self.stub;
-        let Some(reply) = self.reply.as_ref() else { return Err(PlatformError::Dead) };
-        let start = crate::parker::polls_now().then(Executor::now);
-        if let Some(cpu) = crate::parker::current_cpu()
-            && stub.pid() > 0
-            && stub.cpu.swap(cpu, Ordering::Relaxed) != cpu
-        {
-            sys::set_cpu(stub.pid(), &[cpu]);
-        }
-        stub.ring();
+    fn answer(&mut self) -> Result<i32, PlatformError> {
+        let Some(reply) = self.line.reply.as_ref() else { return Err(PlatformError::Dead) };
         let mut sum = 0_u64;
         while sum & (DONE | DEAD) == 0 {
             sum = sum.wrapping_add(sys::eventfd_read(reply.ours.as_fd()));
         }
         if sum & DEAD != 0 {
             return Err(PlatformError::Dead);
-        }
-        if let Some(start) = start {
-            crate::parker::request_took(Executor::now() - start);
         }
         match sum as u32 as i32 {
             result @ 0.. => Ok(result),

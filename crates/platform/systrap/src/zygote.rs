@@ -242,10 +242,11 @@ impl Zygote {
         }
         registered?;
         // What belongs to the parent must be gone before guest code runs.
-        child.first(&[
+        let foreign = [
             Op::call(libc::SYS_munmap, [SCRATCH, SCRATCH_LEN, 0, 0, 0, 0]),
             Op::call(libc::SYS_munmap, [AREAS, MAX_AREAS * AREA_LEN, 0, 0, 0, 0]),
-        ]);
+        ];
+        child.later(&foreign, None);
         Ok(child)
     }
 
