@@ -113,6 +113,8 @@ pub const ASK_STAT: u64 = 1;
 pub const ASK_LSTAT: u64 = 2;
 /// `access(2)`, plus the mode.
 pub const ASK_ACCESS: u64 = 16;
+/// `readlink(2)` that fails. Answers from `ASK_ACCESS` on are a result only.
+pub const ASK_READLINK: u64 = 24;
 
 // Request block.
 /// u32: number of the request; the mapper's futex word.

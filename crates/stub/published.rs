@@ -7,7 +7,7 @@ core::arch::global_asm!(
     r#"
     .section .text.stub, "ax"
     // Answers that the sentry has published. ecx: {LOCALS} fstat, then stat, lstat, newfstatat,
-    // access, faccessat, futex. The registers that are used here are kept where `slow` puts them;
+    // access, faccessat, futex, readlink, readlinkat. The registers that are used here are kept where `slow` puts them;
     // who is interrupted from `taken` on goes on at `ungiven`.
     .globl published
 published:
@@ -85,11 +85,28 @@ taken:
     je      3f
     cmp     ecx, 4
     jb      4f
+    cmp     ecx, 6
+    je      7f
+    ja      8f
     // faccessat(AT_FDCWD, path, mode)
     cmp     edi, -100
     jne     ungiven
     mov     ecx, edx
     jmp     5f
+7:
+    // readlink(path, buf, size)
+    mov     rsi, rdi
+    jmp     9f
+8:
+    // readlinkat(AT_FDCWD, path, buf, size)
+    cmp     edi, -100
+    jne     ungiven
+    mov     edx, r10d
+9:
+    test    edx, edx
+    jle     ungiven
+    mov     ecx, {ASK_READLINK}
+    jmp     of_path
 4:
     // access(path, mode)
     mov     ecx, esi
@@ -288,5 +305,6 @@ published_end:
     ASK_STAT = const ASK_STAT,
     ASK_LSTAT = const ASK_LSTAT,
     ASK_ACCESS = const ASK_ACCESS,
+    ASK_READLINK = const ASK_READLINK,
     AREA_VIEW = const AREA_VIEW,
 );

@@ -670,6 +670,10 @@ local_index:
     .set    v, {LOCALS} + 5
     .elseif i == 202
     .set    v, {LOCALS} + 6
+    .elseif i == 89
+    .set    v, {LOCALS} + 7
+    .elseif i == 267
+    .set    v, {LOCALS} + 8
     .endif
     .byte   v
     .set    i, i + 1

@@ -180,6 +180,7 @@ impl Question {
         let kind = match ask {
             PathAsk::Stat => 8,
             PathAsk::Lstat => 9,
+            PathAsk::Readlink => 10,
             PathAsk::Access(mode) => mode,
         };
         let mut state = published.state.lock();

@@ -442,6 +442,8 @@ pub enum PathAsk {
     Lstat,
     /// `access(2)` with this mode, at most 7.
     Access(u32),
+    /// `readlink(2)` with room for a target, if it fails.
+    Readlink,
 }
 
 /// Answers that the platform gives without asking, to threads with the right view. They can

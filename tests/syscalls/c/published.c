@@ -28,6 +28,12 @@ static int times_access(const char *path, int mode) {
     for (int i = 0; i < AGAIN; i++) r = access(path, mode) ? errno : 0;
     return r;
 }
+static int times_readlink(const char *path) {
+    int r = 0;
+    char to[8];
+    for (int i = 0; i < AGAIN; i++) r = readlink(path, to, sizeof to) < 0 ? errno : 0;
+    return r;
+}
 static long long mtime(void) { return s.st_mtim.tv_sec * 1000000000ll + s.st_mtim.tv_nsec; }
 
 CASE(writes_are_seen) {
@@ -105,6 +111,29 @@ CASE(attributes_are_seen) {
         OK(syscall(SYS_fstat, fd, &s));
         EQ(s.st_uid, 12);
         EQ(s.st_gid, 13);
+    }
+}
+CASE(links_come_and_go) {
+    char to[8] = "";
+    for (int i = 0; i < 20; i++) {
+        EQ(times_readlink("f"), ENOENT);
+        putc_("f", "1");
+        EQ(times_readlink("f"), EINVAL);
+        ERR(EINVAL, readlink("f", to, 0));
+        ERR(EINVAL, syscall(SYS_readlink, "f", to, -1));
+        ERR(EINVAL, readlinkat(AT_FDCWD, "f", to, sizeof to));
+        OK(unlink("f"));
+        ERR(ENOENT, readlinkat(AT_FDCWD, "f", to, sizeof to));
+        EQ(times_readlink("f"), ENOENT);
+        OK(symlink("abc", "f"));
+        EQ(OK(readlink("f", to, sizeof to)), 3);
+        TRUE(!memcmp(to, "abc", 3));
+        EQ(times_readlink("f"), 0);
+        OK(unlink("f"));
+        OK(mkdir("f", 0755));
+        EQ(times_readlink("f"), EINVAL);
+        EQ(times_readlink("f/none"), ENOENT);
+        OK(rmdir("f"));
     }
 }
 CASE(directories_are_seen) {

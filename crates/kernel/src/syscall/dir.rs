@@ -5,18 +5,20 @@ use super::arg::UserPath;
 use super::path_of;
 use crate::changes;
 use crate::error::SysResult;
+use crate::published::Question;
 use crate::sync::RwLock;
 use crate::task::{CurrentTask, Task};
 use crate::vfs::access::{Want, may_remove, permitted};
 use crate::vfs::lookup::{
-    Empty, Last, Resolved, base, child_locked, lookup, lookup_at, lookup_parent, name_of,
+    Empty, Last, Resolved, base, child_locked, lookup, lookup_at, lookup_parent, name_of, resolve,
     same_inode,
 };
 use crate::vfs::open::{create, instantiate, may_change, writable_mount};
 use crate::vfs::quick::ways_changed;
-use crate::vfs::{Caching, Dentry, DirSink, FileType, InodeRef, Mount, Path, notify};
+use crate::vfs::{Caching, Dentry, DirSink, FileType, InodeRef, Kept, Mount, Path, notify};
 use chitin_abi::Errno;
 use chitin_abi::fs::*;
+use chitin_platform::PathAsk;
 use chitin_usermem::{UserAddr, UserMemory};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -437,11 +439,30 @@ pub fn readlinkat(
 ) -> SysResult {
     let size = usize::try_from(size).ok().filter(|&n| n > 0).ok_or(Errno::EINVAL)?;
     let path = path_of(cur, path)?;
+    if dirfd == AT_FDCWD && !path.is_empty() {
+        let question = Question::new(cur.task());
+        let found = resolve(cur.task(), dirfd, &path, Last::NoFollow, 0)?;
+        let steady = found.steady;
+        let (failure, kept) = match found.target.as_ref().map(inode_of).transpose()? {
+            None => (Errno::ENOENT, Kept::Changes),
+            Some(inode) if inode.file_type() != FileType::Symlink => {
+                (Errno::EINVAL, inode.attr_kept()?.1)
+            }
+            Some(inode) => return read_link(cur, inode, out, size),
+        };
+        let kept = if steady { kept } else { Kept::No };
+        question.path(cur, PathAsk::Readlink, &path, Err(failure), kept);
+        return Err(failure.into());
+    }
     let place = lookup_at(cur.task(), dirfd, &path, Last::NoFollow, Empty::Allowed)?;
     let inode = inode_of(&place)?;
     if inode.file_type() != FileType::Symlink {
         return Err(if path.is_empty() { Errno::ENOENT } else { Errno::EINVAL }.into());
     }
+    read_link(cur, inode, out, size)
+}
+
+fn read_link(cur: &CurrentTask, inode: &InodeRef, out: UserAddr, size: usize) -> SysResult {
     let target = inode.read_link(cur.task())?;
     let n = target.len().min(size);
     cur.mm().write(out, target.get(..n).unwrap_or_default())?;

@@ -75,6 +75,7 @@ fn place(ask: PathAsk, path: &[u8]) -> (u64, u64) {
     let kind = match ask {
         PathAsk::Stat => ASK_STAT,
         PathAsk::Lstat => ASK_LSTAT,
+        PathAsk::Readlink => ASK_READLINK,
         PathAsk::Access(mode) => ASK_ACCESS + u64::from(mode & 7),
     };
     let mut hash = kind;
