@@ -16,7 +16,7 @@ use chitin_kernel::task::{ExitStatus, Process};
 use chitin_usermem::GuestMemory;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// How far the memory file may grow beyond the limit, in bytes.
@@ -131,12 +131,15 @@ struct Guard {
     limit: u64,
     /// What all processes need of the host, and when that was summed up.
     processes: (u64, Instant),
+    /// Who was killed last.
+    killed: Weak<Process>,
 }
 
 /// Starts the thread that keeps the memory below the limit.
 pub(crate) fn guard_memory(kernel: Arc<Kernel>, limit: u64) -> Result<()> {
     kernel.memory.set_limit(limit);
-    let mut guard = Guard { kernel, limit, processes: (0, Instant::now()) };
+    let processes = (0, Instant::now());
+    let mut guard = Guard { kernel, limit, processes, killed: Weak::new() };
     let thread = std::thread::Builder::new().name("memory".into()).stack_size(128 << 10);
     thread.spawn(move || guard.run()).map(drop).context("no thread for --memory")
 }
@@ -207,6 +210,12 @@ impl Guard {
     fn kill_largest(&mut self, used: u64) {
         let processes = self.kernel.pids.processes();
         let Some(largest) = processes.iter().max_by_key(|p| size(p)) else { return };
+        if std::ptr::eq(self.killed.as_ptr(), Arc::as_ptr(largest)) {
+            // It has not come to its end yet.
+            std::thread::sleep(Duration::from_millis(LOOK_MS.0));
+            return;
+        }
+        self.killed = Arc::downgrade(largest);
         let name = largest.tasks().first().map(|t| t.comm.lock().clone()).unwrap_or_default();
         let line = format!(
             "out of memory: killed process {} ({}); the sandbox used {} MiB of the {} MiB that \

@@ -244,6 +244,13 @@ impl GuestMemory {
         self.limit.store(bytes, Ordering::Relaxed);
     }
 
+    /// Whether the file holds more than that.
+    #[must_use]
+    pub fn is_beyond_limit(&self) -> bool {
+        let limit = self.limit.load(Ordering::Relaxed);
+        limit != 0 && self.resident() > limit
+    }
+
     /// Counts memory of the host that is not in the file, until the value is dropped.
     /// `ENOMEM` if there is a limit and that is beyond it.
     pub fn charge(self: &Arc<Self>, bytes: u64) -> Result<Charge, Errno> {

@@ -163,6 +163,34 @@ static void flip_states(void) {
   start(flip);
   calls();
 }
+// How threads go on and their park words, beside threads whose mappings change at every call.
+static void open_gates(void) {
+  for (;;)
+    for (int i = 0; i < 4; i++) {
+      volatile uint32_t *area = (uint32_t *)(AREAS + AREA_LEN * i);
+      if (!readable((u64)area)) continue;
+      for (int n = 0; n < 50; n++) {
+        area[164 / 4] = rnd() % 4 ? 1 : 0;
+        if (rnd() % 4 == 0) area[1] = rnd() % 2 ? area[1] ^ 0x100 : rnd() % 8;
+      }
+    }
+}
+static void map_much(void) {
+  for (;;) {
+    char *p = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) continue;
+    p[rnd() % 65536] = 1;
+    mprotect(p, 4096 * (1 + rnd() % 16), PROT_READ);
+    munmap(p, 65536);
+    // What is gone is looked at once more: a fault, or what this process left there.
+    if (rnd() % 16 == 0 && !readable((u64)p)) sched_yield();
+  }
+}
+static void pass_gates(void) {
+  start(map_much);
+  start(open_gates);
+  map_much();
+}
 static void flip_and_exit(void) {
   start(calls);
   start(flip);
@@ -695,6 +723,7 @@ static const struct attack attacks[] = {
     {"write-stub", write_stub, 5, 4000, NULL, "writes all that can be written above the guest's addresses", CANNOT},
     {"race-frames", race_frames, 12, 200, NULL, "rewrites signal frames and vector state while calls are served", CANNOT},
     {"race-calls", race_calls, 12, 200, NULL, "rewrites registers, bases, flags and answers of calls in flight", CANNOT},
+    {"pass-gates", pass_gates, 12, 200, NULL, "lets threads go on before their mappings have changed", CANNOT},
     {"flip-states", flip_states, 12, 200, NULL, "says of running threads that they stopped, and the reverse", CANNOT},
     {"flip-and-exit", flip_and_exit, 20, 500, NULL, "the same, and exits meanwhile", CANNOT},
     {"go-deaf", go_deaf, 2, 100, NULL, "blocks all host signals by a frame of its own and loops", "blocks its signals, dies of SIGKILL"},

@@ -87,7 +87,7 @@ impl Mm {
             published: std::sync::OnceLock::new(),
             _charge: Some(charge),
         });
-        child.apply(&ops)?;
+        child.apply_later(&ops, ())?;
         Ok(child)
     }
 

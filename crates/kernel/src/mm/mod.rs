@@ -175,7 +175,7 @@ impl Mm {
     /// Applies the collected changes in one batch.
     pub(crate) fn flush(&self) -> Result<(), Errno> {
         let deferred = self.deferred.lock().take();
-        self.apply(&deferred.unwrap_or_default())
+        self.apply_later(&deferred.unwrap_or_default(), ())
     }
 
     /// Free addresses for `len` bytes, for a mapping that follows at once.
@@ -185,6 +185,15 @@ impl Mm {
             // Below is room for trampolines.
             at + patch::ROOM_BELOW
         })
+    }
+
+    /// Whether the host had no page for this access because the sandbox has used up its
+    /// memory: somebody is going to be killed for that.
+    pub(crate) fn lacks_memory(&self, fault: &chitin_platform::Fault) -> bool {
+        let anonymous = |vma: &Vma| matches!(vma.source, Source::Anon { .. });
+        fault.signo == chitin_abi::signal::SIGBUS
+            && self.memory.is_beyond_limit()
+            && self.state.read().areas.find(fault.addr & !(PAGE - 1)).is_some_and(anonymous)
     }
 
     /// A fault of the guest: `Ok` if the access works when it is repeated, else the

@@ -147,6 +147,14 @@ impl CurrentTask {
         self.block_until(source, Events::ALL, None, work::EXIT, op).await
     }
 
+    /// Waits for a while; only its own end interrupts.
+    pub(crate) async fn pause(&mut self, nanoseconds: u64) {
+        let deadline = Deadline::after(nanoseconds);
+        let never = WaitQueue::new();
+        let op = |_: &mut Self| Err::<(), _>(Errno::EAGAIN);
+        let _ = self.block_until(&never, Events::NONE, Some(deadline), work::EXIT, op).await;
+    }
+
     /// Waits for several queues at once, otherwise as [`CurrentTask::block_on`].
     pub async fn block_on_any<T>(
         &mut self,

@@ -14,6 +14,10 @@ use std::task::Poll;
 /// Hardware number of the general protection fault.
 const GENERAL_PROTECTION: u64 = 13;
 
+/// How long an access waits that found no memory left, in nanoseconds, before it is repeated:
+/// who watches the limit kills a process meanwhile.
+const OUT_OF_MEMORY: u64 = 5_000_000;
+
 /// Runs a guest thread to its end.
 pub(super) async fn run(mut cur: CurrentTask) {
     let waker = std::future::poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
@@ -38,6 +42,7 @@ pub(super) async fn run(mut cur: CurrentTask) {
             // There is no 32-bit personality.
             Exit::ForeignSyscall => cur.regs().rax = errno_value(Errno::ENOSYS),
             Exit::Fault(fault) if fault.trapno == GENERAL_PROTECTION && cpuid(&mut cur) => {}
+            Exit::Fault(fault) if cur.mm().lacks_memory(&fault) => cur.pause(OUT_OF_MEMORY).await,
             Exit::Fault(fault) => {
                 let mm = cur.mm().clone();
                 if let Err((signo, code)) = mm.fault(&fault) {

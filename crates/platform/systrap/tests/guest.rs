@@ -170,6 +170,59 @@ fn a_fork_outlives_a_parent_that_ends_at_once() {
     assert_eq!(machine.run(async move { next(&mut context).await }), Exit::Syscall);
 }
 
+/// Makes a call, reads a word at `LATER`, and again.
+const CALL_AND_READ: &[u8] = b"\xb8\x27\0\0\0\x0f\x05\x8b\x04\x25\0\0\x60\0\xeb\xf0";
+const LATER: u64 = 0x60_0000;
+
+#[test]
+fn later_changes_are_there_when_the_thread_goes_on() {
+    let machine = Machine::new();
+    let space = machine.space(CALL_AND_READ);
+    let mut context = context(&space);
+    machine.run(async move {
+        assert_eq!(next(&mut context).await, Exit::Syscall);
+        for _ in 0..200 {
+            let held = Arc::new(());
+            let map = || MapOp::Map {
+                addr: LATER,
+                len: PAGE_SIZE,
+                prot: Prot::R,
+                backing: Backing::Memory(2 * PAGE_SIZE),
+                populate: Populate::Lazy,
+            };
+            space.apply_later(&[map()], Box::new(held.clone())).expect("kept");
+            assert_eq!(Arc::strong_count(&held), 2, "nothing is done yet");
+            assert_eq!(next(&mut context).await, Exit::Syscall);
+            assert_eq!(Arc::strong_count(&held), 1, "it is done");
+            let unmap = || MapOp::Unmap { addr: LATER, len: PAGE_SIZE };
+            space.apply_later(&[unmap()], Box::new(held.clone())).expect("kept");
+            let exit = next(&mut context).await;
+            assert!(matches!(exit, Exit::Fault(f) if f.addr == LATER), "{exit:?}");
+            assert_eq!(Arc::strong_count(&held), 1);
+            // What is done at once comes after what was kept.
+            space.apply_later(&[map()], Box::new(held.clone())).expect("kept");
+            space.apply(&[unmap()]).expect("done");
+            assert_eq!(Arc::strong_count(&held), 1);
+            context.regs().rip = TEXT;
+            assert_eq!(next(&mut context).await, Exit::Syscall);
+        }
+    });
+}
+
+#[test]
+fn a_later_change_that_fails_kills() {
+    let machine = Machine::new();
+    let space = machine.space(CALL_AND_READ);
+    let mut context = context(&space);
+    let exit = machine.run(async move {
+        assert_eq!(next(&mut context).await, Exit::Syscall);
+        let nothing = MapOp::Move { from: 0x70_0000, to: LATER, len: PAGE_SIZE };
+        space.apply_later(&[nothing], Box::new(())).expect("kept");
+        next(&mut context).await
+    });
+    assert!(matches!(exit, Exit::Killed(KillReason::Host { .. })), "{exit:?}");
+}
+
 #[test]
 fn the_round_trip_is_measured() {
     let machine = Machine::new();
