@@ -29,8 +29,9 @@ fn hash(dir: &Path, name: &[u8]) -> u64 {
 }
 
 impl Glances {
-    /// Attributes of an entry that the cache does not know, if that is all that is needed.
-    pub(super) fn at(&self, dir: &Path, name: &[u8]) -> Option<(Attr, Kept)> {
+    /// Attributes of an entry that the cache does not know, if that is all that is needed:
+    /// directories are going to be entered, and links that are followed are read.
+    pub(super) fn at(&self, dir: &Path, name: &[u8], follows: bool) -> Option<(Attr, Kept)> {
         let score = self.score.load(Ordering::Relaxed);
         if score < MOST {
             self.score.store(score + 1, Ordering::Relaxed);
@@ -40,9 +41,11 @@ impl Glances {
         }
         let inode = dir.dentry.inode_ref()?;
         let (attr, kept) = inode.as_dir()?.glance(name).ok()??;
+        if attr.kind == FileType::Directory || (follows && attr.kind == FileType::Symlink) {
+            return None;
+        }
         self.last.store(hash(dir, name), Ordering::Relaxed);
-        // Who looks at a directory is going to enter it.
-        (attr.kind != FileType::Directory).then_some((attr, kept))
+        Some((attr, kept))
     }
 
     /// An entry is looked up after all.
@@ -68,7 +71,7 @@ mod tests {
         let wanted = || glances.score.load(Ordering::Relaxed) >= 0;
         for _ in 0..2 * MOST {
             // The file system of the tests has no glances: only the score is of interest.
-            assert!(glances.at(&root, b"file").is_none());
+            assert!(glances.at(&root, b"file", false).is_none());
         }
         assert_eq!(glances.score.load(Ordering::Relaxed), MOST);
         let mut uses = 0;
@@ -81,7 +84,7 @@ mod tests {
         }
         assert_eq!(uses, MOST / COST + 1);
         for _ in 0..COST {
-            glances.at(&root, b"file");
+            glances.at(&root, b"file", false);
         }
         assert!(wanted(), "it is tried again");
     }

@@ -262,8 +262,7 @@ impl Walk<'_> {
         if slash || dir.dentry.known(name).is_some() {
             return None;
         }
-        let (attr, kept) = self.task.fs().glances.at(dir, name)?;
-        (attr.kind != FileType::Symlink || last != Last::Follow).then_some((attr, kept))
+        self.task.fs().glances.at(dir, name, last == Last::Follow)
     }
 
     /// What a symbolic link in `dir` leads to: a place, or text to be walked.

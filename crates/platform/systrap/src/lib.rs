@@ -9,7 +9,8 @@
 //! Nothing a stub can write is trusted: words are read once and checked; nonsense
 //! kills that stub alone.
 //!
-//! Locks, innermost last: stub table, mapper of a stub, descriptor pool, slots.
+//! Locks, innermost last: stub table, mapper of a stub, what it is to do later, descriptor
+//! pool, slots.
 
 mod context;
 mod control;
