@@ -66,9 +66,9 @@ impl Results {
         let Some(value) = self.get(row.name, "chitin", false) else { return "" };
         let of = |runner: &str| self.get(row.name, runner, false);
         match (row.must.kept(value, of), row.aim.kept(value, of)) {
+            (Some(false), _) => "**no**",
             (_, Some(true)) => "aim",
             (Some(true), _) => "must",
-            (Some(false), _) => "**no**",
             _ => "?",
         }
     }
