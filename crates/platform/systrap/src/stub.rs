@@ -69,7 +69,7 @@ pub(crate) struct Stub {
     slots: Mutex<Vec<Slot>>,
     threads: Mutex<Vec<Weak<dyn OnDeath>>>,
     /// What it still maps, until it is dead.
-    held: Mutex<Option<Box<dyn Any + Send>>>,
+    held: Mutex<Vec<Box<dyn Any + Send>>>,
     /// To be done before the next request, and before a thread that asked for it goes on.
     later: Mutex<Later>,
     /// There is something.
@@ -142,10 +142,14 @@ impl Stub {
 
     /// The same; `memory` is dropped when the process is dead.
     pub(crate) fn kill_holding(&self, memory: Box<dyn Any + Send>) {
-        *lock(&self.held) = Some(memory);
+        self.kill_holding_all(vec![memory]);
+    }
+
+    fn kill_holding_all(&self, memory: Vec<Box<dyn Any + Send>>) {
+        lock(&self.held).extend(memory);
         self.kill();
         if self.is_dead() {
-            drop(lock(&self.held).take());
+            drop(std::mem::take(&mut *lock(&self.held)));
         }
     }
 
@@ -165,7 +169,7 @@ impl Stub {
     /// The reaper says that the process is a zombie.
     pub(crate) fn mark_dead(&self) {
         self.dead.store(true, Ordering::SeqCst);
-        drop(lock(&self.held).take());
+        drop(std::mem::take(&mut *lock(&self.held)));
         drop(std::mem::take(&mut *lock(&self.later)));
         sys::eventfd_add(self.poke.as_fd(), DEAD);
         let threads = std::mem::take(&mut *lock(&self.threads));
@@ -257,14 +261,18 @@ impl Mapper<'_> {
             return Err(PlatformError::Dead);
         }
         let later = self.take_later();
-        if later.ops.len() + ops.len() <= MAX_OPS as usize {
-            return self.send(&[&later.ops, ops].concat());
+        let fits = later.ops.len() + ops.len() <= MAX_OPS as usize;
+        let result = if fits {
+            self.send(&[&later.ops, ops].concat())
+        } else {
+            let mut chunks = later.ops.chunks(MAX_OPS as usize);
+            chunks.try_for_each(|some| self.send(some).map(drop)).and_then(|()| self.send(ops))
+        };
+        if result.is_err() && !later.held.is_empty() {
+            // What was to be unmapped may still be mapped.
+            stub.kill_holding_all(later.held);
         }
-        for some in later.ops.chunks(MAX_OPS as usize) {
-            self.send(some)?;
-        }
-        drop(later.held);
-        self.send(ops)
+        result
     }
 
     fn take_later(&mut self) -> Later {
@@ -300,7 +308,10 @@ impl Mapper<'_> {
         // The thread that was to wake it may not have come to that.
         self.stub.ring();
         let result = self.answer();
-        drop(held);
+        if result.is_err() {
+            // What was to be unmapped may still be mapped.
+            self.stub.kill_holding_all(held);
+        }
         result.map(drop)
     }
 
