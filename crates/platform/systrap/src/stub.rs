@@ -305,9 +305,13 @@ impl Mapper<'_> {
     /// Waits for the answer to what was sent before a thread, if there is one to come.
     pub(crate) fn settle(&mut self) -> Result<(), PlatformError> {
         let Some(held) = self.line.sent.take() else { return Ok(()) };
-        // The thread that was to wake it may not have come to that.
-        self.stub.ring();
-        let result = self.answer();
+        let mut sum = self.line.reply.as_ref().map_or(0, |r| sys::eventfd_try_read(r.ours.as_fd()));
+        if sum & (DONE | DEAD) == 0 {
+            // The thread that was to wake it may not have come to that.
+            self.stub.ring();
+            sum = self.rest_of_answer(sum);
+        }
+        let result = outcome(sum);
         if result.is_err() {
             // What was to be unmapped may still be mapped.
             self.stub.kill_holding_all(held);
@@ -332,20 +336,29 @@ impl Mapper<'_> {
     }
 
     fn answer(&mut self) -> Result<i32, PlatformError> {
-        let Some(reply) = self.line.reply.as_ref() else { return Err(PlatformError::Dead) };
-        let mut sum = 0_u64;
+        outcome(self.rest_of_answer(0))
+    }
+
+    /// Waits for what is missing of an answer.
+    fn rest_of_answer(&self, mut sum: u64) -> u64 {
+        let Some(reply) = self.line.reply.as_ref() else { return DEAD };
         while sum & (DONE | DEAD) == 0 {
             sum = sum.wrapping_add(sys::eventfd_read(reply.ours.as_fd()));
         }
-        if sum & DEAD != 0 {
-            return Err(PlatformError::Dead);
-        }
-        match sum as u32 as i32 {
-            result @ 0.. => Ok(result),
-            result => Err(match -result {
-                libc::ENOMEM | libc::EAGAIN => PlatformError::Exhausted,
-                errno => PlatformError::Host(errno),
-            }),
-        }
+        sum
+    }
+}
+
+/// What a whole answer says.
+fn outcome(sum: u64) -> Result<i32, PlatformError> {
+    if sum & DEAD != 0 {
+        return Err(PlatformError::Dead);
+    }
+    match sum as u32 as i32 {
+        result @ 0.. => Ok(result),
+        result => Err(match -result {
+            libc::ENOMEM | libc::EAGAIN => PlatformError::Exhausted,
+            errno => PlatformError::Host(errno),
+        }),
     }
 }

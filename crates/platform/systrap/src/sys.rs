@@ -78,6 +78,15 @@ pub(crate) fn eventfd_read(fd: BorrowedFd<'_>) -> u64 {
     value
 }
 
+/// Reads an eventfd without waiting; 0 if there is nothing, or the host cannot tell.
+pub(crate) fn eventfd_try_read(fd: BorrowedFd<'_>) -> u64 {
+    let mut value = 0_u64;
+    let part = libc::iovec { iov_base: (&raw mut value).cast(), iov_len: 8 };
+    // SAFETY: 8 bytes into a u64.
+    unsafe { libc::preadv2(fd.as_raw_fd(), &raw const part, 1, -1, libc::RWF_NOWAIT) };
+    value
+}
+
 /// Adds to an eventfd.
 pub(crate) fn eventfd_add(fd: BorrowedFd<'_>, value: u64) {
     // SAFETY: 8 bytes of a u64.
