@@ -29,7 +29,7 @@ pub const VDSO_TABLE_LEN: u64 = 0x1000;
 /// answers are valid for.
 pub const CHANGES: u64 = VDSO_TABLE + CHANGES_AT;
 /// Its byte offset in the page.
-pub const CHANGES_AT: u64 = 0x800;
+pub const CHANGES_AT: u64 = 0x80;
 /// Index of `__vdso_clock_gettime`.
 pub const VDSO_CLOCK_GETTIME: u64 = 0;
 /// Index of `__vdso_clock_getres`.

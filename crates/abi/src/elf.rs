@@ -57,6 +57,20 @@ pod! {
         pub e_shstrndx: u16,
     }
 
+    /// `Elf64_Shdr`.
+    pub struct Shdr {
+        pub sh_name: u32,
+        pub sh_type: u32,
+        pub sh_flags: u64,
+        pub sh_addr: u64,
+        pub sh_offset: u64,
+        pub sh_size: u64,
+        pub sh_link: u32,
+        pub sh_info: u32,
+        pub sh_addralign: u64,
+        pub sh_entsize: u64,
+    }
+
     /// `Elf64_Phdr`.
     pub struct Phdr {
         pub p_type: u32,

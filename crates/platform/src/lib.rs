@@ -273,10 +273,22 @@ pub trait Platform: Send + Sync + 'static {
         None
     }
 
-    /// What `cpuid` tells guests: eax, ebx, ecx, edx for a leaf and subleaf. `None` if the
-    /// platform cannot make it trap, and it runs as it is.
+    /// What `cpuid` tells guests: eax, ebx, ecx, edx for a leaf and subleaf. `None` if it
+    /// always runs as it is.
     fn cpuid(&self, _leaf: u32, _subleaf: u32) -> Option<[u32; 4]> {
         None
+    }
+
+    /// Whether it can be made to trap ([`Context::trap_cpuid`]). Elsewhere it runs as it is
+    /// where no patch is.
+    fn cpuid_traps(&self) -> bool {
+        false
+    }
+
+    /// Byte offsets of the instructions of a kind in a function that begins with the first
+    /// byte; those that are known for sure.
+    fn sites(&self, _what: Trapping, _function: &[u8]) -> Vec<usize> {
+        Vec::new()
     }
 
     /// Names of the host system calls that the platform makes from the sentry

@@ -1,11 +1,11 @@
 //! ELF executables (`elf(5)`): headers checked, segments mapped.
 
-use super::random_pages;
+use super::{functions, random_pages};
 use crate::mm::{FilePart, MapRequest, Mm, PAGE, Placement, Sharing, USER_END};
 use crate::vfs::{File, Mappable};
 use chitin_abi::elf::*;
 use chitin_abi::{Errno, Pod};
-use chitin_platform::{Populate, Prot};
+use chitin_platform::{Platform, Populate, Prot};
 use chitin_usermem::UserAddr;
 use std::sync::Arc;
 
@@ -113,8 +113,13 @@ impl Executable {
     }
 
     /// The file.
-    pub(super) fn pages(&self) -> &dyn Mappable {
-        &*self.map
+    pub(super) fn pages(&self) -> &Arc<dyn Mappable> {
+        &self.map
+    }
+
+    /// Byte offsets of `cpuid` instructions in the file.
+    pub(super) fn cpuid_sites(&self, platform: &dyn Platform) -> Vec<u64> {
+        functions::cpuid_sites(&*self.map, &self.header, &self.segments, platform)
     }
 
     /// Segments are in order, do not overlap, and lie where a guest may have memory.

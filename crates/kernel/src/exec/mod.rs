@@ -2,9 +2,10 @@
 //! out.
 //!
 //! `script` resolves `#!` lines, `elf` maps an executable and its interpreter,
-//! `stack` lays out the first stack, `vdso` maps the vDSO. No locks of its own.
+//! `functions` finds instructions that are worth patching before they run, `stack` lays out the first stack, `vdso` maps the vDSO. No locks of its own.
 
 mod elf;
+mod functions;
 mod script;
 mod stack;
 mod vdso;
@@ -72,6 +73,26 @@ pub fn comm_of(path: &[u8]) -> Vec<u8> {
     last.iter().copied().take(15).collect()
 }
 
+/// Counts an execution of a program. When there were enough of them the `cpuid` instructions of
+/// what starts it are patched: now, or where the platform can make them trap as they run, and
+/// then the result is true.
+fn learns(
+    kernel: &Kernel,
+    program: &elf::Executable,
+    interpreter: Option<&elf::Executable>,
+    mm: &Mm,
+) -> bool {
+    let platform = &kernel.platform;
+    if platform.cpuid_traps() {
+        return kernel.texts.count_exec(&**program.pages()) == LEARNS_AT;
+    }
+    let starter = interpreter.unwrap_or(program);
+    if kernel.texts.count_exec(&**starter.pages()) == LEARNS_AT {
+        mm.patch_found(starter.pages(), &starter.cpuid_sites(&**platform));
+    }
+    false
+}
+
 /// Loads a program into a new address space. `stack_limit` is `RLIMIT_STACK`.
 pub fn load(
     kernel: &Arc<Kernel>,
@@ -101,6 +122,7 @@ pub fn load(
     let texts = kernel.texts.shared_by(cred);
     let mm = Mm::new(space, texts, kernel.memory.clone(), USER_START..mmap_top);
     mm.defer();
+    let learns = learns(kernel, &executable, interpreter.as_ref().map(|(_, found)| found), &mm);
     let main = executable.map(&mm, &program.file, elf::Role::Program)?;
     mm.set_brk_start(main.end.next_multiple_of(PAGE) + random_pages(13));
     let (entry, base) = match &interpreter {
@@ -117,7 +139,5 @@ pub fn load(
     let mut ctx = mm.space().clone().new_context().map_err(host_error)?;
     *ctx.regs() = Regs { rip: entry, rsp, eflags: 0x202, orig_rax: u64::MAX, ..Regs::default() };
     ctx.set_fp_state(&[]).map_err(host_error)?;
-    let learns = kernel.texts.count_exec(executable.pages()) == LEARNS_AT
-        && kernel.platform.cpuid(0, 0).is_some();
     Ok(Image { mm, ctx, file: program.file, learns, comm })
 }

@@ -171,8 +171,8 @@ impl Texts {
         texts.get(&(part.map.id(), version)).cloned()
     }
 
-    fn find_or_add(&self, part: &FilePart) -> Option<Arc<Text>> {
-        let (file, version) = (part.map.id(), part.map.version()?);
+    fn find_or_add(&self, map: &dyn Mappable) -> Option<Arc<Text>> {
+        let (file, version) = (map.id(), map.version()?);
         let mut texts = self.texts.lock();
         if let Some(text) = texts.get(&(file, version)) {
             return Some(text.clone());
@@ -190,7 +190,7 @@ impl Texts {
 
     /// Patches the instruction at `offset` of the file; true if its page has (now) a patch
     /// there.
-    fn patch(&self, text: &Text, part: &FilePart, what: Trapping, offset: u64) -> bool {
+    fn patch(&self, text: &Text, map: &dyn Mappable, what: Trapping, offset: u64) -> bool {
         let mut guard = text.state.lock();
         let state = &mut *guard;
         if state.sites.values().any(|s| s.offset == offset) {
@@ -209,7 +209,7 @@ impl Texts {
             return false;
         }
         let mut bytes = vec![0; usize::try_from(PAGE).unwrap_or(0)];
-        if part.map.read_at(page, &mut bytes).is_err() {
+        if map.read_at(page, &mut bytes).is_err() {
             return false;
         }
         let distance = offset + ROOM_BELOW;
@@ -373,14 +373,26 @@ impl Mm {
             return Ok(());
         }
         let offset = part.offset + (site - vma.start);
-        let Some(text) = self.texts.find_or_add(part) else { return Ok(()) };
-        if !self.texts.patch(&text, part, what, offset) || !state.enter(&text, base) {
+        let Some(text) = self.texts.find_or_add(&*part.map) else { return Ok(()) };
+        if !self.texts.patch(&text, &*part.map, what, offset) || !state.enter(&text, base) {
             return Ok(());
         }
         let page = offset & !(PAGE - 1);
         let mut ops = Vec::new();
         text.ops(base, page..page + PAGE, &mut ops);
         self.apply(&ops)
+    }
+
+    /// Patches `cpuid` instructions that were found in a file, at these byte offsets, for
+    /// those who map it from now on.
+    pub(crate) fn patch_found(&self, map: &Arc<dyn Mappable>, sites: &[u64]) {
+        if sites.is_empty() {
+            return;
+        }
+        let Some(text) = self.texts.find_or_add(&**map) else { return };
+        for &site in sites {
+            self.texts.patch(&text, &**map, Trapping::Cpuid, site);
+        }
     }
 
     /// Where a thread goes on that came to an instruction which a patch has moved.

@@ -2,7 +2,8 @@
 //! from a virtual machine (8 µs where it was measured), and every program that starts uses it
 //! some dozens of times.
 //!
-//! The table is filled as guests ask. One lock, innermost: its length.
+//! The table is filled as guests ask, or where they cannot be heard with what C libraries ask
+//! for. One lock, innermost: its length.
 
 use crate::control::{Block, Control};
 use crate::layout::*;
@@ -32,6 +33,30 @@ const WITH_SUBLEAVES: [u32; 19] = [
     0x8000_0020,
     0x8000_0026,
 ];
+/// What C libraries ask for as programs start: leaves, and how many subleaves.
+const USUAL: [(u32, u32); 19] = [
+    (0x0, 1),
+    (0x1, 1),
+    (0x2, 1),
+    (0x4, 4),
+    (0x7, 2),
+    (0xb, 2),
+    (0xd, 8),
+    (0x14, 1),
+    (0x19, 1),
+    (0x8000_0000, 1),
+    (0x8000_0001, 1),
+    (0x8000_0002, 1),
+    (0x8000_0003, 1),
+    (0x8000_0004, 1),
+    (0x8000_0005, 1),
+    (0x8000_0006, 1),
+    (0x8000_0007, 1),
+    (0x8000_0008, 1),
+    (0x8000_001d, 4),
+];
+/// Where extended leaves begin.
+const EXTENDED: u32 = 0x8000_0000;
 /// Bits of leaf 7's edx: AMX with bfloat16, tiles, 8-bit integers. Guests cannot use it.
 const AMX: u32 = 1 << 22 | 1 << 24 | 1 << 25;
 /// Bits of leaf 0xd's eax: the state of tiles.
@@ -47,6 +72,21 @@ impl Known {
     pub(crate) fn new(control: &Arc<Control>) -> Self {
         let table = control.block(VDSO_TABLE_AT + (CPUID_TABLE - VDSO_TABLE));
         Self { table, len: Mutex::new(0) }
+    }
+
+    /// Fills the table with what programs ask for when they start.
+    pub(crate) fn ask_usual(&self) {
+        if *lock(&self.len) > 0 {
+            return;
+        }
+        for (leaf, subleaves) in USUAL {
+            let [most, ..] = ask(leaf & EXTENDED, 0);
+            if leaf <= most {
+                for subleaf in 0..subleaves {
+                    self.get(leaf, subleaf);
+                }
+            }
+        }
     }
 
     /// What a guest is told; also later, without asking.

@@ -15,6 +15,7 @@
 mod context;
 mod control;
 mod cpuid;
+mod decode;
 mod frame;
 #[allow(dead_code)]
 #[path = "../../../stub/layout.rs"]
@@ -47,8 +48,9 @@ const GUEST_START: u64 = 0x1_0000;
 pub struct Systrap {
     zygote: Arc<Zygote>,
     workers: Arc<Workers>,
-    /// `None` where `cpuid` cannot be made to trap.
-    cpuid: Option<cpuid::Known>,
+    cpuid: cpuid::Known,
+    /// `cpuid` can be made to trap.
+    cpuid_traps: bool,
 }
 
 impl Systrap {
@@ -58,8 +60,9 @@ impl Systrap {
     pub fn new(memory: BorrowedFd<'_>, workers: usize) -> std::io::Result<Arc<Self>> {
         sys::require_fsgsbase()?;
         let zygote = Zygote::start(memory)?;
-        let cpuid = sys::can_trap_cpuid().then(|| cpuid::Known::new(&zygote.control));
-        Ok(Arc::new(Self { zygote, workers: Workers::new(workers), cpuid }))
+        let cpuid = cpuid::Known::new(&zygote.control);
+        let workers = Workers::new(workers);
+        Ok(Arc::new(Self { zygote, workers, cpuid, cpuid_traps: sys::can_trap_cpuid() }))
     }
 
     /// Starts the threads and settles the frame layout; after confinement or before.
@@ -116,7 +119,18 @@ impl Platform for Systrap {
     }
 
     fn cpuid(&self, leaf: u32, subleaf: u32) -> Option<[u32; 4]> {
-        self.cpuid.as_ref().map(|known| known.get(leaf, subleaf))
+        Some(self.cpuid.get(leaf, subleaf))
+    }
+
+    fn cpuid_traps(&self) -> bool {
+        self.cpuid_traps
+    }
+
+    fn sites(&self, what: Trapping, function: &[u8]) -> Vec<usize> {
+        if what == Trapping::Cpuid {
+            self.cpuid.ask_usual();
+        }
+        decode::sites(what, function)
     }
 
     fn host_calls(&self) -> &'static [&'static str] {

@@ -30,11 +30,7 @@ pub(crate) fn plan(
 ) -> Option<Patch> {
     let at = usize::try_from(at).ok()?;
     let code = page.get(at..)?;
-    let opcode = match what {
-        Trapping::Call => [0x0f, 0x05],
-        Trapping::Cpuid => [0x0f, 0xa2],
-    };
-    if code.get(..SITE)? != opcode {
+    if code.get(..SITE)? != opcode(what) {
         return None;
     }
     let behind = code.get(SITE..)?;
@@ -68,6 +64,14 @@ pub(crate) fn plan(
     bytes.extend(back.to_le_bytes());
     let text = [0xe9, d0, d1, d2, d3];
     Some(Patch { text, at: room_at, code: bytes, after, moved: moved as u64 })
+}
+
+/// What a site begins with.
+pub(crate) fn opcode(what: Trapping) -> [u8; SITE] {
+    match what {
+        Trapping::Call => [0x0f, 0x05],
+        Trapping::Cpuid => [0x0f, 0xa2],
+    }
 }
 
 /// lea r11, [rip + behind]; movabs rcx, common; jmp rcx; syscall
@@ -156,7 +160,7 @@ fn instruction(code: &[u8]) -> Option<(usize, Option<usize>)> {
 }
 
 /// Length of a ModRM byte and what belongs to it.
-fn operand(code: &[u8]) -> Option<usize> {
+pub(crate) fn operand(code: &[u8]) -> Option<usize> {
     let modrm = *code.first()?;
     let (mode, rm) = (modrm >> 6, modrm & 7);
     if mode == 3 {
