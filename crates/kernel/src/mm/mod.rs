@@ -19,6 +19,7 @@ mod fork;
 mod map;
 mod patch;
 mod report;
+mod text;
 pub mod vma;
 
 pub use change::{Advice, Moving, Toggle};

@@ -10,17 +10,19 @@
 //! file. Lock: one for all texts, innermost.
 
 use super::map::USER_START;
+use super::text::{Site, Text};
 use super::vma::{FilePart, Sharing, Source, Vma};
 use super::{Mm, PAGE, State};
 use crate::cred::Cred;
 use crate::sync::Mutex;
 use crate::vfs::Mappable;
 use chitin_abi::Errno;
-use chitin_platform::{Backing, MapOp, Platform, Populate, Prot, ROOM_LEN, Room, Trapping};
-use chitin_usermem::{Block, GuestMemory, UserAddr, UserMemory};
+use chitin_platform::{MapOp, Platform, Populate, Prot, ROOM_LEN, Trapping};
+use chitin_usermem::{GuestMemory, UserAddr, UserMemory};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// How far below the beginning of a file's mapping its room begins, in bytes: text may
 /// lie some pages off its place in the file.
@@ -29,45 +31,10 @@ pub(super) const ROOM_BELOW: u64 = 2 * ROOM_LEN;
 const TRAPS: u32 = 6;
 /// Most files with patched text.
 const MAX_TEXTS: usize = 256;
-/// Most patched pages of a file.
-const MAX_PAGES: usize = 512;
 /// Most programs whose executions are counted.
 const MAX_EXECS: usize = 1024;
 /// Most sites that are counted.
 const MAX_COUNTS: usize = 4096;
-
-/// A patched instruction.
-#[derive(Clone, Copy)]
-struct Site {
-    what: Trapping,
-    /// Byte offset in the file.
-    offset: u64,
-    /// Byte offset in the room where the thread goes on.
-    after: u64,
-    /// Bytes of the instructions that are there.
-    moved: u64,
-}
-
-/// Patched text of one version of a file.
-struct Text {
-    file: (u64, u64),
-    version: u64,
-    code: Arc<Block>,
-    state: Mutex<TextState>,
-}
-
-#[derive(Default)]
-struct TextState {
-    room: Room,
-    /// By byte offset in the file.
-    pages: BTreeMap<u64, Arc<Block>>,
-    /// Pages that have been replaced; processes may still map them.
-    old: Vec<Arc<Block>>,
-    /// By where their trampolines begin.
-    sites: BTreeMap<u64, Site>,
-    /// Traps by byte offset in the file.
-    traps: HashMap<u64, u32>,
-}
 
 /// Whose patches they are. A process has any two bytes of a text patched that it runs as a
 /// call, also in the middle of an instruction. So patched text is shared by those only who
@@ -97,6 +64,8 @@ pub struct Texts {
     owner: Option<Owner>,
     owners: Mutex<HashMap<Owner, Arc<Texts>>>,
     texts: Mutex<HashMap<((u64, u64), u64), Arc<Text>>>,
+    /// Bytes of copies, of all owners.
+    copied: Arc<AtomicU64>,
     /// How often a program was executed, by file and version.
     execs: Mutex<HashMap<((u64, u64), u64), u32>>,
 }
@@ -111,13 +80,14 @@ impl Texts {
     /// None yet.
     #[must_use]
     pub fn new(platform: Arc<dyn Platform>, memory: Arc<GuestMemory>) -> Arc<Self> {
-        Self::owned(platform, memory, None)
+        Self::owned(platform, memory, None, Arc::default())
     }
 
     fn owned(
         platform: Arc<dyn Platform>,
         memory: Arc<GuestMemory>,
         owner: Option<Owner>,
+        copied: Arc<AtomicU64>,
     ) -> Arc<Self> {
         Arc::new(Self {
             platform,
@@ -125,6 +95,7 @@ impl Texts {
             owner,
             owners: Mutex::default(),
             texts: Mutex::default(),
+            copied,
             execs: Mutex::default(),
         })
     }
@@ -137,7 +108,8 @@ impl Texts {
         if let Some(texts) = owners.get(&owner) {
             return texts.clone();
         }
-        let texts = Self::owned(self.platform.clone(), self.memory.clone(), Some(owner));
+        let (platform, memory) = (self.platform.clone(), self.memory.clone());
+        let texts = Self::owned(platform, memory, Some(owner), self.copied.clone());
         if owners.len() < MAX_OWNERS {
             owners.insert(owner, texts.clone());
         }
@@ -182,8 +154,7 @@ impl Texts {
         if texts.len() >= MAX_TEXTS {
             return None;
         }
-        let code = self.memory.alloc(ROOM_LEN).ok()?;
-        let text = Arc::new(Text { file, version, code, state: Mutex::default() });
+        let text = Arc::new(Text::new(file, version, &self.memory, &self.copied)?);
         texts.insert((file, version), text.clone());
         Some(text)
     }
@@ -205,7 +176,7 @@ impl Texts {
             return false;
         }
         let (page, at) = (offset & !(PAGE - 1), offset % PAGE);
-        if state.pages.len() + state.old.len() >= MAX_PAGES {
+        if state.is_full() {
             return false;
         }
         let mut bytes = vec![0; usize::try_from(PAGE).unwrap_or(0)];
@@ -218,85 +189,12 @@ impl Texts {
         if self.memory.write(text.code.offset() + plan.at, &plan.code).is_err() {
             return false;
         }
-        if self.change(state, page, at, plan.text, &mut bytes).is_err() {
+        if state.change(&self.memory, page, at, plan.text, &mut bytes).is_err() {
             return false;
         }
         let site = Site { what, offset, after: plan.after, moved: plan.moved };
         state.sites.insert(plan.at, site);
         true
-    }
-}
-
-impl Texts {
-    /// Changes a page that guests may be executing, or makes a new one for those who map
-    /// it from now on. `bytes` are the file's own.
-    fn change(
-        &self,
-        state: &mut TextState,
-        page: u64,
-        at: u64,
-        text: [u8; 5],
-        bytes: &mut [u8],
-    ) -> Result<(), Errno> {
-        let known = state.pages.get(&page).cloned();
-        if let Some(block) = &known {
-            // The five bytes change at once only within a cache line.
-            if self.memory.patch_code(block.offset() + at, text).is_ok() {
-                return Ok(());
-            }
-            self.memory.read(block.offset(), bytes)?;
-        }
-        let at = usize::try_from(at).map_err(|_| Errno::EINVAL)?;
-        bytes.get_mut(at..at + text.len()).ok_or(Errno::EINVAL)?.copy_from_slice(&text);
-        let block = self.memory.alloc(PAGE)?;
-        self.memory.write(block.offset(), bytes)?;
-        state.pages.insert(page, block);
-        state.old.extend(known);
-        Ok(())
-    }
-}
-
-impl Text {
-    /// Appends what maps the room at `base` and the patched pages in this range of the
-    /// file, whose first byte is at `anchor`.
-    fn ops(&self, base: u64, range: Range<u64>, ops: &mut Vec<MapOp>) {
-        let map = |addr, len, offset| MapOp::Map {
-            addr,
-            len,
-            prot: Prot::RX,
-            backing: Backing::Memory(offset),
-            populate: Populate::Now,
-        };
-        let state = self.state.lock();
-        let mut pages = state.pages.range(range).peekable();
-        if pages.peek().is_none() {
-            return;
-        }
-        ops.push(MapOp::Map {
-            addr: base,
-            len: ROOM_LEN,
-            prot: Prot::RX,
-            backing: Backing::Memory(self.code.offset()),
-            populate: Populate::Lazy,
-        });
-        for (offset, block) in pages {
-            ops.push(map(base + ROOM_BELOW + offset, PAGE, block.offset()));
-        }
-    }
-
-    /// The patched instruction whose trampoline holds this byte of the room, and where the
-    /// trampoline begins.
-    fn site_at(&self, at: u64) -> Option<(u64, Site)> {
-        self.state.lock().sites.range(..=at).next_back().map(|(start, site)| (*start, *site))
-    }
-
-    /// Where in the room a moved instruction of the file is.
-    fn moved(&self, offset: u64) -> Option<u64> {
-        let state = self.state.lock();
-        state.sites.values().find_map(|s| {
-            let by = offset.checked_sub(s.offset + 2).filter(|&by| by < s.moved)?;
-            Some(s.after + by)
-        })
     }
 }
 
@@ -352,6 +250,7 @@ impl Mm {
         let Some((part, base)) = room_of(vma) else { return };
         let Some(text) = self.texts.find(part) else { return };
         if state.enter(&text, base) {
+            text.mapped(&self.memory, &*part.map);
             text.ops(base, part.offset..part.offset + vma.len(), ops);
         }
     }

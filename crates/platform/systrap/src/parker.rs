@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex};
 const MAX_WORDS: usize = 128;
 /// How long a worker with several running guest threads waits before it looks for
 /// an idle one to share with, in nanoseconds.
-const SHARE_AFTER: u64 = 2_000_000;
+const SHARE_AFTER: u64 = 4_000_000;
 /// How long a guest thread computes before the host may move it, in nanoseconds.
 const FREE_AFTER: u64 = 4_000_000;
 /// Longest sleep when some words cannot be waited for, in nanoseconds.
