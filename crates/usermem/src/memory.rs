@@ -126,6 +126,10 @@ impl Drop for Block {
     }
 }
 
+/// A range of at most this length is taken to have all pages if it has one: to ask for each
+/// takes longer than to make them.
+const SMALL: u64 = 32 << 10;
+
 /// The length that is allocated for `len`: the memory is sparse, so that few different
 /// lengths cost nothing and are found again.
 fn size_class(len: u64) -> Option<u64> {
@@ -196,10 +200,12 @@ impl GuestMemory {
     /// bytes keep their pages; `None` if the host does not take the others back.
     fn recycle(&self, offset: u64, len: u64) -> Option<u64> {
         let end = offset + len;
-        let (start, ready) = match self.next_data(offset, end) {
-            None => return Some(0),
-            Some(data) => data,
+        let data = if len <= SMALL {
+            self.first_data(offset, end).map(|_| (offset, len))
+        } else {
+            self.next_data(offset, end)
         };
+        let Some((start, ready)) = data else { return Some(0) };
         let whole = start == offset && self.next_data(offset + ready, end).is_none();
         let fits = self.free().kept + ready <= MOST_KEPT;
         if whole && fits && self.zero_pages(offset, ready).is_ok() {
@@ -289,12 +295,18 @@ impl GuestMemory {
     /// The part of a range, beginning at `from`, that has pages: (offset, length).
     #[must_use]
     pub fn next_data(&self, from: u64, end: u64) -> Option<(u64, u64)> {
-        let start = files::lseek(self.fd(), from.cast_signed(), libc::SEEK_DATA).ok()?;
-        if start >= end {
-            return None;
-        }
+        let start = self.first_data(from, end)?;
         let stop = files::lseek(self.fd(), start.cast_signed(), libc::SEEK_HOLE).unwrap_or(end);
         Some((start, stop.min(end) - start))
+    }
+
+    /// Where the first page in a range is.
+    fn first_data(&self, from: u64, end: u64) -> Option<u64> {
+        if from >= end {
+            return None;
+        }
+        let start = files::lseek(self.fd(), from.cast_signed(), libc::SEEK_DATA).ok()?;
+        Some(start).filter(|&start| start < end)
     }
 
     /// Whether a range has more than `most` bytes of pages.
@@ -322,6 +334,11 @@ impl GuestMemory {
     ) -> Result<(), Errno> {
         let end = from.checked_add(len).ok_or(Errno::EFAULT)?;
         let mut at = from;
+        if len <= SMALL && self.first_data(from, end) == Some(from) {
+            self.copy_fresh(from, to, usize::try_from(len).map_err(|_| Errno::EFAULT)?)?;
+            copied(from, len);
+            return Ok(());
+        }
         while let Some((data, n)) = self.next_data(at, end) {
             let len = usize::try_from(n).map_err(|_| Errno::EFAULT)?;
             self.copy_fresh(data, to + (data - from), len)?;

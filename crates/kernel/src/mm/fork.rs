@@ -14,8 +14,9 @@ use std::sync::Arc;
 
 /// Most areas that are mapped anew.
 const MOST_MAPPED: usize = 192;
-/// Most bytes of one area that the child is given with its page tables.
-const MOST_TOUCHED: u64 = 1 << 20;
+/// Most bytes of one area that the child is given with its page tables: it may soon execute
+/// another program.
+const MOST_TOUCHED: u64 = 64 << 10;
 
 /// Areas with more bytes of pages than this are copied page by page when they are stored to.
 const COPIED_AT_ONCE: u64 = 1 << 20;

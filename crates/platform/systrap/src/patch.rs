@@ -18,6 +18,8 @@ const NO_OPCODES: [u8; 16] = [
 const JUMP: usize = 5;
 /// Bytes of both instructions that are replaced.
 const SITE: usize = 2;
+/// Bytes of a conditional jump to anywhere.
+const BRANCH: usize = 6;
 
 /// Plans a patch of the instruction at `at` of its page; `distance` is how many bytes it is
 /// behind the room's beginning.
@@ -37,7 +39,8 @@ pub(crate) fn plan(
     let moved = movable(behind)?;
     // A call's site may be entered behind the instruction, as it is when it restarts.
     let inside = if what == Trapping::Call { at + SITE + 1 } else { at + SITE };
-    let several = what == Trapping::Cpuid || instruction(behind)?.0 < moved;
+    let first = instruction(behind).map_or(0, |(len, _)| len);
+    let several = what == Trapping::Cpuid || first < moved;
     if several && is_jumped_to(page, inside..at + SITE + moved) {
         return None;
     }
@@ -49,7 +52,7 @@ pub(crate) fn plan(
     // From the end of the jump at the site to the trampoline.
     let jump = |at: u64| i32::try_from(i64::try_from(at).ok()? - (distance + JUMP as i64)).ok();
     let fits = |at| jump(at).is_some_and(|d| NO_OPCODES.contains(&d.to_le_bytes()[1]));
-    let room_at = room.take((head.len() + moved + JUMP) as u64, fits)?;
+    let room_at = room.take((head.len() + moved + BRANCH + JUMP) as u64, fits)?;
     let [d0, d1, d2, d3] = jump(room_at)?.to_le_bytes();
     let after = room_at + head.len() as u64;
     let mut bytes = head;
@@ -58,7 +61,7 @@ pub(crate) fn plan(
         distance + SITE as i64 - i64::try_from(after).ok()?,
         &mut bytes,
     )?;
-    let end = i64::try_from(after).ok()? + (moved + JUMP) as i64;
+    let end = i64::try_from(room_at).ok()? + (bytes.len() + JUMP) as i64;
     let back = i32::try_from(distance + (SITE + moved) as i64 - end).ok()?;
     bytes.push(0xe9);
     bytes.extend(back.to_le_bytes());
@@ -126,9 +129,27 @@ fn movable(code: &[u8]) -> Option<usize> {
     }
     let mut len = 0;
     while len < JUMP - SITE {
-        len += instruction(code.get(len..)?)?.0;
+        let rest = code.get(len..)?;
+        match instruction(rest) {
+            Some((more, _)) => len += more,
+            // Longer where it goes to, so that nothing comes behind it.
+            None => {
+                len += branch(rest).filter(|b| len + b.0 >= JUMP - SITE)?.0;
+            }
+        }
     }
     (len <= code.len()).then_some(len)
+}
+
+/// Length, condition and target, in bytes from its end, of a conditional jump.
+fn branch(code: &[u8]) -> Option<(usize, u8, i64)> {
+    match *code {
+        [opcode @ 0x70..=0x7f, by, ..] => Some((2, opcode & 0xf, i64::from(by.cast_signed()))),
+        [0x0f, opcode @ 0x80..=0x8f, a, b, c, d, ..] => {
+            Some((6, opcode & 0xf, i64::from(i32::from_le_bytes([a, b, c, d]))))
+        }
+        _ => None,
+    }
 }
 
 /// Length of an instruction that can move, and where in it a displacement from the
@@ -183,6 +204,12 @@ fn relocate(code: &[u8], by: i64, out: &mut Vec<u8>) -> Option<()> {
         let rest = code.get(at..)?;
         if rest.first() == Some(&0xc3) {
             out.extend(rest);
+            return Some(());
+        }
+        if let Some((len, condition, target)) = branch(rest) {
+            let target = target + by + len as i64 - BRANCH as i64;
+            out.extend([0x0f, 0x80 | condition]);
+            out.extend(i32::try_from(target).ok()?.to_le_bytes());
             return Some(());
         }
         let (len, relative) = instruction(rest)?;
@@ -254,6 +281,22 @@ mod tests {
     }
 
     #[test]
+    fn a_conditional_jump_goes_where_it_went() {
+        // syscall; test eax, eax; jne
+        let code = b"\x0f\x05\x85\xc0\x75\x7c\x90\x90\x90\x90";
+        let distance = 0x2_0000;
+        let patch = call(code, distance, &mut Room::default()).unwrap();
+        assert_eq!(patch.moved, 4);
+        let at = (patch.after - patch.at) as usize;
+        let [0x85, 0xc0, 0x0f, 0x85, jump @ ..] = &patch.code[at..] else { panic!("{patch:x?}") };
+        let by = i32::from_le_bytes(jump[..4].try_into().unwrap());
+        assert_eq!(patch.after as i64 + 8 + i64::from(by), distance as i64 + 6 + 0x7c);
+        let back = i32::from_le_bytes(jump[5..].try_into().unwrap());
+        assert_eq!((jump[4], jump.len()), (0xe9, 9));
+        assert_eq!(patch.after as i64 + 13 + i64::from(back), distance as i64 + 6);
+    }
+
+    #[test]
     fn several_instructions_move_unless_something_jumps_between() {
         // cpuid; mov edx, eax; and edx, 31; a jump elsewhere
         let mut code =
@@ -278,7 +321,9 @@ mod tests {
         assert_eq!(movable(b"\x48\x83\xf8\xff"), Some(4));
         assert_eq!(movable(b"\xc3\x0f\x1f\x40\0"), Some(1));
         assert_eq!(movable(b"\xc3\x48\x89\xc0"), None);
-        assert_eq!(movable(b"\x85\xc0\x74\x02"), None);
+        assert_eq!(movable(b"\x85\xc0\x74\x02"), Some(4));
+        assert_eq!(movable(b"\x74\x02\x85\xc0"), None);
+        assert_eq!(movable(b"\x85\xc0\xeb\x02"), None);
         assert_eq!(movable(b"\x48\x8b\x05\0\0\0\0"), Some(7));
         assert_eq!(movable(b"\x48\x3d\x01"), None);
         assert_eq!(movable(b""), None);
