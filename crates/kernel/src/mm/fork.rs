@@ -140,7 +140,7 @@ impl Mm {
         let origin = origin.clone();
         copy.source = Source::Anon { block: fresh, at: 0, origin, copies: None };
         copy.map_ops(ops, Populate::Lazy);
-        if copy.prot.write && how == How::Mapped {
+        if copy.flags & flag::STACK != 0 && how == How::Mapped {
             let few = touch.iter().map(|t| t.1).sum::<u64>() <= MOST_TOUCHED;
             let touch = touch.into_iter().filter(|_| few);
             ops.extend(touch.map(|(addr, len)| MapOp::Touch { addr, len }));
