@@ -30,8 +30,10 @@ pub(super) struct HostMap {
     handle: Mutex<Option<FileHandle>>,
     /// How long pages are believed; 0 if guests may change them.
     page_ttl: u64,
-    /// Pages of mappings that system calls took strings from, by page number.
+    /// Pages that system calls take strings or short reads from, by page number.
     pages: Mutex<[Option<Box<Page>>; PAGES]>,
+    /// The page that the last short read was from.
+    last: AtomicU64,
 }
 
 /// Pages that are kept of a file.
@@ -94,6 +96,7 @@ impl Node {
             handle: Mutex::default(),
             page_ttl,
             pages: Mutex::default(),
+            last: AtomicU64::new(u64::MAX),
         });
         if let Some(slot) = self.open.lock().get_mut(index) {
             *slot = Arc::downgrade(&map);
@@ -126,6 +129,55 @@ impl HostMap {
         Ok(done)
     }
 
+    /// Calls `f` with the bytes of a page, which is short at the end of the file.
+    fn with_page<R>(&self, page: u64, f: impl FnOnce(&[u8]) -> R) -> Result<R, Errno> {
+        let index = usize::try_from(page / PAGE).unwrap_or_default() % PAGES;
+        let now = chitin_hostsys::clock::monotonic();
+        let mut pages = self.pages.lock();
+        let slot = pages.get_mut(index).ok_or(Errno::EFAULT)?;
+        if let Some(known) = slot
+            && known.offset == page
+            && now.saturating_sub(known.read) < self.page_ttl
+        {
+            return Ok(f(&known.bytes));
+        }
+        let mut bytes = slot.take().map(|p| p.bytes).unwrap_or_default();
+        bytes.resize(usize::try_from(PAGE).unwrap_or_default(), 0);
+        let n = self.read(page, &mut bytes)?;
+        bytes.truncate(n);
+        let result = f(&bytes);
+        *slot = Some(Box::new(Page { offset: page, read: now, bytes }));
+        Ok(result)
+    }
+
+    /// Whether a read is likely to find its page kept, or to be the first of several from it.
+    fn reads_again(&self, offset: u64, len: usize) -> bool {
+        if self.page_ttl == 0 || !is_within_page(offset, len) {
+            return false;
+        }
+        let page = offset & !(PAGE - 1);
+        self.last.swap(page, Ordering::Relaxed) == page
+    }
+
+    fn read_memory(
+        &self,
+        offset: u64,
+        memory: &GuestMemory,
+        to: u64,
+        len: usize,
+    ) -> Result<usize, Errno> {
+        if !self.reads_again(offset, len) {
+            return memory.fill_from(self.fd.as_fd(), offset, to, len).map_err(|e| errno(&e));
+        }
+        let page = offset & !(PAGE - 1);
+        self.with_page(page, |bytes| {
+            let from = usize::try_from(offset - page).ok().and_then(|at| bytes.get(at..));
+            let from = from.unwrap_or_default();
+            let from = from.get(..len).unwrap_or(from);
+            memory.write(to, from).map(|()| from.len())
+        })?
+    }
+
     pub(super) fn write(&self, offset: u64, buf: &[u8]) -> Result<usize, Errno> {
         let n = files::pwritev(self.fd.as_fd(), &[IoSlice::new(buf)], offset);
         let n = n.map_err(|e| errno(&e))?;
@@ -154,6 +206,10 @@ impl HostMap {
         self.resized(size);
         Ok(size)
     }
+}
+
+fn is_within_page(offset: u64, len: usize) -> bool {
+    offset.checked_add(len as u64).is_some_and(|end| end <= (offset & !(PAGE - 1)) + PAGE)
 }
 
 /// Changes whenever the file's content does.
@@ -204,27 +260,11 @@ impl Mappable for HostMap {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, Errno> {
-        let page = offset & !(PAGE - 1);
-        if self.page_ttl == 0 || offset.saturating_add(buf.len() as u64) > page + PAGE {
+        if self.page_ttl == 0 || !is_within_page(offset, buf.len()) {
             return self.read(offset, buf);
         }
-        let index = usize::try_from(page / PAGE).unwrap_or_default() % PAGES;
-        let now = chitin_hostsys::clock::monotonic();
-        let mut pages = self.pages.lock();
-        let slot = pages.get_mut(index).ok_or(Errno::EFAULT)?;
-        if let Some(known) = slot
-            && known.offset == page
-            && now.saturating_sub(known.read) < self.page_ttl
-        {
-            return Ok(copy_from(&known.bytes, offset - page, buf));
-        }
-        let mut bytes = slot.take().map(|p| p.bytes).unwrap_or_default();
-        bytes.resize(usize::try_from(PAGE).unwrap_or_default(), 0);
-        let n = self.read(page, &mut bytes)?;
-        bytes.truncate(n);
-        let n = copy_from(&bytes, offset - page, buf);
-        *slot = Some(Box::new(Page { offset: page, read: now, bytes }));
-        Ok(n)
+        let page = offset & !(PAGE - 1);
+        self.with_page(page, |bytes| copy_from(bytes, offset - page, buf))
     }
 
     fn write_at(&self, offset: u64, buf: &[u8]) -> Result<usize, Errno> {
@@ -314,9 +354,7 @@ pub(super) fn read_into(map: &HostMap, dst: &mut IoDst<'_>, pos: u64) -> Result<
     dst.fill(|done, piece| {
         let at = pos.checked_add(done as u64).ok_or(Errno::EINVAL)?;
         match piece {
-            Piece::Memory(memory, to, len) => {
-                memory.fill_from(map.fd.as_fd(), at, to, len).map_err(|e| errno(&e))
-            }
+            Piece::Memory(memory, to, len) => map.read_memory(at, memory, to, len),
             Piece::Buffer(buf) => map.read(at, buf),
         }
     })
