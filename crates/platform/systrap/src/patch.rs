@@ -37,10 +37,12 @@ pub(crate) fn plan(
     }
     let behind = code.get(SITE..)?;
     let moved = movable(behind)?;
-    // A call's site may be entered behind the instruction, as it is when it restarts.
-    let inside = if what == Trapping::Call { at + SITE + 1 } else { at + SITE };
+    // A call's site may be entered behind the instruction, as it is when it restarts; but code
+    // that leaves from there at once is where others often come together.
     let first = instruction(behind).map_or(0, |(len, _)| len);
     let several = what == Trapping::Cpuid || first < moved;
+    let meets = what == Trapping::Cpuid || instructions(behind, moved).is_none();
+    let inside = if meets { at + SITE } else { at + SITE + 1 };
     if several && is_jumped_to(page, inside..at + SITE + moved) {
         return None;
     }
@@ -132,13 +134,23 @@ fn movable(code: &[u8]) -> Option<usize> {
         let rest = code.get(len..)?;
         match instruction(rest) {
             Some((more, _)) => len += more,
-            // Longer where it goes to, so that nothing comes behind it.
+            // A conditional jump is longer where it goes to, so that nothing comes behind it.
             None => {
-                len += branch(rest).filter(|b| len + b.0 >= JUMP - SITE)?.0;
+                let last = if rest.first() == Some(&0xc3) { 1 } else { branch(rest)?.0 };
+                len += Some(last).filter(|last| len + last >= JUMP - SITE)?;
             }
         }
     }
     (len <= code.len()).then_some(len)
+}
+
+/// `len` if that many bytes are instructions that can move and that go on behind them.
+fn instructions(code: &[u8], len: usize) -> Option<usize> {
+    let mut at = 0;
+    while at < len {
+        at += instruction(code.get(at..)?)?.0;
+    }
+    Some(len)
 }
 
 /// Length, condition and target, in bytes from its end, of a conditional jump.
@@ -159,6 +171,8 @@ fn instruction(code: &[u8]) -> Option<(usize, Option<usize>)> {
     let opcode = *code.get(prefix)?;
     let operands = code.get(prefix + 1..)?;
     let immediate = match opcode {
+        // push and pop of a register
+        0x50..=0x5f => return Some((prefix + 1, None)),
         // add, and, sub, cmp of an immediate to the accumulator
         0x05 | 0x25 | 0x2d | 0x3d => return Some((prefix + 5, None)),
         // the same with 8 bits; test
@@ -323,6 +337,9 @@ mod tests {
         assert_eq!(movable(b"\xc3\x48\x89\xc0"), None);
         assert_eq!(movable(b"\x85\xc0\x74\x02"), Some(4));
         assert_eq!(movable(b"\x74\x02\x85\xc0"), None);
+        assert_eq!(movable(b"\x89\xd0\xc3"), Some(3));
+        assert_eq!(movable(b"\x57\xc3\x90\x90"), None);
+        assert_eq!(movable(b"\x57\x3d\x01\xf0\xff\xff"), Some(6));
         assert_eq!(movable(b"\x85\xc0\xeb\x02"), None);
         assert_eq!(movable(b"\x48\x8b\x05\0\0\0\0"), Some(7));
         assert_eq!(movable(b"\x48\x3d\x01"), None);
