@@ -1,6 +1,7 @@
 //! Many things at once, and things that end at the wrong moment.
 
-use std::process::Command;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -51,6 +52,9 @@ pub fn two_hundred_containers(site: &mut Site) -> Result<(), String> {
 /// The engine ends and comes back while containers are made; the gateway goes on and knows what is there.
 pub fn engine_restarts(site: &mut Site) -> Result<(), String> {
     let a = site.gate("a", &[])?;
+    a.run(&["run", "-d", "--name", "long", BUSYBOX, "sleep", "1000"])?;
+    let mut attached = a.docker(&["attach", "long"]);
+    let mut attached = attached.stdin(Stdio::null()).spawn().map_err(|e| e.to_string())?;
     let done = std::sync::atomic::AtomicBool::new(false);
     let (mut worked, mut before) = (0, 0);
     let restarted: Result<(), String> = std::thread::scope(|scope| {
@@ -72,6 +76,11 @@ pub fn engine_restarts(site: &mut Site) -> Result<(), String> {
         worked = load.join().unwrap_or(0);
         killed
     });
+    let ended = attached.try_wait().map_err(|e| e.to_string())?;
+    if ended.is_none() {
+        let _ = attached.kill();
+        return Err("a stream goes on after its engine was killed".into());
+    }
     restarted?;
     if worked < 3 {
         return Err(format!("only {worked} containers ran"));
@@ -98,12 +107,14 @@ pub fn killed_gateway(site: &mut Site) -> Result<(), String> {
     let a = site.gate("a", &[])?;
     a.run(&["run", "-d", "--name", "runs", BUSYBOX, "sleep", "1000"])?;
     let pid = a.pid();
-    std::thread::scope(|scope| {
+    let (socket, cgroup) = (a.socket.clone(), format!("{}/a", site.engine.cgroup()));
+    let (done, cut) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let before = std::thread::scope(|scope| {
         for n in 0..50 {
-            let a = &a;
+            let (a, done, cut) = (&a, &done, &cut);
             scope.spawn(move || {
                 let name = format!("x{n}");
-                let _ = match n % 5 {
+                let result = match n % 5 {
                     0 => a.run(&["network", "create", &name]),
                     1 => a.run(&["volume", "create", &name]),
                     2 => a.run(&[
@@ -115,20 +126,39 @@ pub fn killed_gateway(site: &mut Site) -> Result<(), String> {
                         format!("FROM {BUSYBOX}\nRUN sleep 1\n").as_bytes(),
                     ),
                 };
+                let which = if result.is_ok() { done } else { cut };
+                which.fetch_add(1, Ordering::Relaxed);
             });
         }
         std::thread::sleep(Duration::from_millis(1500));
+        let before = done.load(Ordering::Relaxed);
         let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+        before
     });
     a.kill();
+    let cut = cut.into_inner();
+    eprintln!(
+        "{before} of 50 operations were done when the gateway was killed, {cut} were cut off"
+    );
     let left = site.engine.run(&["ps", "-aq", "--filter", "name=ct-a."])?;
-    if left.is_empty() {
+    if left.is_empty() || cut == 0 {
         return Err("the killed gateway left nothing, so nothing was tested".into());
     }
     let again = site.gate("a", &[])?;
     again.expect(&["ps", "-aq"], "")?;
     again.expect(&["volume", "ls", "-q"], "")?;
+    again.expect(&["network", "ls", "--format", "{{.Name}}"], "")?;
+    again.expect(&["images", "-q", "x*"], "")?;
     again.end()?;
+    for left in [
+        socket,
+        format!("/sys/fs/cgroup{cgroup}").into(),
+        format!("/sys/fs/cgroup/pids{cgroup}").into(),
+    ] {
+        if left.exists() {
+            return Err(format!("{} is left", left.display()));
+        }
+    }
     let still = site.engine.run(&["inspect", "-f", "{{.State.Running}}", &foreign])?;
     same("foreign container", &still, "true")?;
     site.engine.run(&["rm", "-fv", "foreign"])?;
@@ -230,7 +260,7 @@ pub fn serve_and_admin(site: &mut Site) -> Result<(), String> {
         };
         hup()?;
         std::thread::sleep(Duration::from_millis(300));
-        write(text(&client("three", "timeout = 5\n")))?;
+        write(text(&client("three", "timeout = 60\n")))?;
         hup()?;
         wait_for(|| {
             chitin(&["client", "list", "--admin", &admin])
@@ -244,6 +274,18 @@ pub fn serve_and_admin(site: &mut Site) -> Result<(), String> {
         if !docker("three", &["run", "-d", BUSYBOX, "sleep", "1000"]) {
             return Err("client three cannot run a container".into());
         }
+        // A changed client keeps what it has, and is held to what the file says now.
+        write(text(&client("three", "max_containers = 1\nmode = \"0600\"\n")))?;
+        hup()?;
+        wait_for(|| !docker("three", &["create", BUSYBOX, "true"]))?;
+        let mode = std::fs::metadata(path("three.sock")).map_err(|e| e.to_string())?;
+        same("mode", &format!("{:o}", mode.permissions().mode() & 0o777), "600")?;
+        std::thread::sleep(Duration::from_secs(6));
+        if !docker("three", &["ps"]) {
+            return Err("a timeout that was taken back removed its client".into());
+        }
+        write(text(&client("three", "timeout = 5\npeer_uids = [12345]\n")))?;
+        hup()?;
         // Its timeout takes everything with it.
         wait_for(|| {
             site.engine
@@ -284,14 +326,44 @@ fn http(socket: &str, path: &str) -> Result<String, String> {
 pub fn dry_run(site: &mut Site) -> Result<(), String> {
     let dir = site.engine.dir().join("learn");
     std::fs::create_dir_all(&dir).map_err(|e| e.to_string())?;
-    let a = site.gate("a", &["--dry-run", "--memory", "64m"])?;
+    let a = site.gate(
+        "a",
+        &[
+            "--dry-run",
+            "--memory",
+            "64m",
+            "--cpus",
+            "0.5",
+            "--max-volumes",
+            "1",
+            "--max-images",
+            "1",
+        ],
+    )?;
     a.run(&["run", "--rm", "-m", "100m", "-v", &format!("{}:/m", dir.display()), BUSYBOX, "true"])?;
     a.run(&["run", "--rm", "-p", "80", BUSYBOX, "true"])?;
+    a.run(&["run", "-d", "--name", "more", "--cpus", "1", BUSYBOX, "sleep", "1000"])?;
+    a.run(&["update", "--memory", "200m", "--memory-swap", "200m", "more"])?;
+    for name in ["one", "two", "three"] {
+        a.run(&["volume", "create", name])?;
+    }
+    let text = format!("FROM {BUSYBOX}\nADD http://192.0.2.1/x /x\n");
+    if a.run_with(&["build", "-t", "x", "-"], text.as_bytes()).is_ok() {
+        return Err("the engine fetched what nobody serves".into());
+    }
+    a.run(&["tag", BUSYBOX, "y"])?;
+    a.run(&["tag", BUSYBOX, "z"])?;
     a.refused(&["run", "--rm", "--privileged", BUSYBOX, "true"], "Privileged")?;
     let out = a.end()?;
-    for line in
-        ["memory = 104857600", "publish_ports = true", &format!("path = \"{}\"", dir.display())]
-    {
+    for line in [
+        "memory = 209715200",
+        "cpus = 1.00",
+        "max_volumes = 3",
+        "max_images = 2",
+        "remote_build = true",
+        "publish_ports = true",
+        &format!("path = \"{}\"", dir.display()),
+    ] {
         contains("learnt", &out, line)?;
     }
     Ok(())
