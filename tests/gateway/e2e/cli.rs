@@ -150,6 +150,10 @@ pub fn builds(site: &mut Site) -> Result<(), String> {
     let out = a.run(&["build", "-t", "app:1", "--build-arg", "WORD=given", &context])?;
     contains("build", &out, "Successfully tagged app:1")?;
     a.expect(&["run", "--rm", "app:1"], "given\nfrom the context")?;
+    // Some clients pack the context.
+    let packed =
+        a.run(&["build", "--compress", "-t", "app:1", "--build-arg", "WORD=given", &context])?;
+    contains("build", &packed, "Successfully tagged app:1")?;
     a.expect(&["images", "--format", "{{.Repository}}:{{.Tag}}", "app"], "app:1")?;
     write("Dockerfile", "FROM app:1\nRUN test -e /word\n")?;
     a.run(&["build", "-t", "next", &context])?;
