@@ -9,6 +9,7 @@ mod cli;
 mod gate;
 mod pair;
 mod raw;
+mod serve;
 mod storm;
 
 use std::process::ExitCode;
@@ -34,8 +35,9 @@ const CASES: &[Case] = &[
     ("bollard", api::bollard),
     ("two_clients", pair::two_clients),
     ("names_and_labels", pair::names_and_labels),
+    ("images_in_containerds_store", pair::images_in_containerds_store),
     ("raw_connections", raw::connections),
-    ("serve_and_admin", storm::serve_and_admin),
+    ("serve_and_admin", serve::serve_and_admin),
     ("dry_run", storm::dry_run),
     ("two_hundred_containers", storm::two_hundred_containers),
     ("engine_restarts", storm::engine_restarts),

@@ -1,6 +1,11 @@
 //! Two clients side by side: under every list, filter, prefix, name and event each sees its own things only, and a
 //! foreign thing answers exactly like an absent one.
 
+use std::time::Duration;
+
+use chitin_tests::engine::Kind;
+use chitin_tests::run;
+
 use crate::gate::{BUSYBOX, Gate, Site, contains, lacks, same};
 
 /// An id that nothing has.
@@ -194,6 +199,33 @@ pub fn names_and_labels(site: &mut Site) -> Result<(), String> {
     site.engine.run(&["rm", "-fv", "inherits"])?;
     site.engine.run(&["image", "prune", "-f"])?;
     same("what is not the client's", &still, "true")
+}
+
+/// In containerd's store every image has a digest, also one that never was in a registry: it is the host's all the same.
+pub fn images_in_containerds_store(site: &mut Site) -> Result<(), String> {
+    if site.engine.kind() != Kind::Newest {
+        return Ok(());
+    }
+    let mut site = Site::start_with(Kind::Newest, &["--feature", "containerd-snapshotter=true"])?;
+    let text = format!("FROM {BUSYBOX}\nENV SECRET=1\n");
+    let mut build = site.engine.docker(&["build", "-q", "-t", "secret:1", "-"]);
+    let built = run(&mut build, text.as_bytes(), Duration::from_secs(60))?;
+    let digest = ["inspect", "-f", "{{index .RepoDigests 0}}", "secret:1"];
+    let digest = site.engine.run(&digest).map_err(|e| format!("{e} {built}"))?;
+    let a = site.gate("a", &[])?;
+    for name in ["secret:1", &digest] {
+        a.refused(&["image", "inspect", name], "No such image")?;
+        a.refused(&["run", "--rm", name, "true"], "Unable to find image")?;
+    }
+    lacks("images", &a.run(&["images", "-a", "--digests"])?, "secret")?;
+    a.expect(&["run", "--rm", BUSYBOX, "echo", "hi"], "hi")?;
+    let text = format!("FROM {BUSYBOX}\nRUN echo mine > /mine\n");
+    a.run_with(&["build", "-t", "own", "-"], text.as_bytes())?;
+    a.run_with(&["build", "-"], text.replace("mine", "untagged").as_bytes())?;
+    a.expect(&["run", "--rm", "own", "cat", "/mine"], "mine")?;
+    a.end()?;
+    site.engine.run(&["rmi", "secret:1"])?;
+    site.nothing_left()
 }
 
 /// The client's own words for a failure, with the reference taken out.
