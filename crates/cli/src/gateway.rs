@@ -166,7 +166,7 @@ impl GatewayArgs {
             Some(GatewayCommand::Serve { config, check: false }) => run_serve(&config),
             Some(GatewayCommand::Serve { config, check: true }) => {
                 let read = config::Config::load(&config)?;
-                println!("{}: fine, {} clients", config.display(), read.clients.len());
+                println!("{}: fine, {} clients", config.display(), read.clients().count());
                 Ok(())
             }
             Some(GatewayCommand::Client { admin, command }) => command.run(&admin),

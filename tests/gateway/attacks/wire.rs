@@ -65,7 +65,9 @@ fn text(bytes: &[u8]) -> String {
 
 fn parse(bytes: &[u8]) -> Answer {
     let all = String::from_utf8_lossy(bytes).into_owned();
-    let (head, body) = all.split_once("\r\n\r\n").unwrap_or((&all, ""));
+    // Being told to go on is not the answer.
+    let all = all.strip_prefix("HTTP/1.1 100 Continue\r\n\r\n").unwrap_or(&all);
+    let (head, body) = all.split_once("\r\n\r\n").unwrap_or((all, ""));
     let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
     let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
     let body = if chunked { join(body) } else { body.to_owned() };

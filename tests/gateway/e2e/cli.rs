@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use chitin_tests::{has, run};
 
-use crate::gate::{BUSYBOX, Site, contains, lacks, same};
+use crate::gate::{BUSYBOX, Gate, Site, contains, lacks, same};
 
 /// run, exec, logs, attach, wait, stats, top; both directions of streams, half-closed ends, exit codes.
 pub fn run_and_streams(site: &mut Site) -> Result<(), String> {
@@ -150,6 +150,10 @@ pub fn builds(site: &mut Site) -> Result<(), String> {
     let out = a.run(&["build", "-t", "app:1", "--build-arg", "WORD=given", &context])?;
     contains("build", &out, "Successfully tagged app:1")?;
     a.expect(&["run", "--rm", "app:1"], "given\nfrom the context")?;
+    // Some clients pack the context.
+    let packed =
+        a.run(&["build", "--compress", "-t", "app:1", "--build-arg", "WORD=given", &context])?;
+    contains("build", &packed, "Successfully tagged app:1")?;
     a.expect(&["images", "--format", "{{.Repository}}:{{.Tag}}", "app"], "app:1")?;
     write("Dockerfile", "FROM app:1\nRUN test -e /word\n")?;
     a.run(&["build", "-t", "next", &context])?;
@@ -178,6 +182,11 @@ pub fn builds(site: &mut Site) -> Result<(), String> {
 pub fn lists_and_events(site: &mut Site) -> Result<(), String> {
     let foreign = site.engine.run(&["run", "-d", "--name", "foreign", BUSYBOX, "sleep", "1000"])?;
     site.engine.run(&["volume", "create", "foreign"])?;
+    site.engine.run(&["network", "create", "foreign"])?;
+    let dangling = format!("FROM {BUSYBOX}\nENV FOREIGN=1\n");
+    let mut build = site.engine.docker(&["build", "-q", "-"]);
+    let dangling = run(&mut build, dangling.as_bytes(), Duration::from_secs(60))?;
+    let dangling = String::from_utf8_lossy(&dangling.stdout).trim().to_owned();
     let a = site.gate("a", &["--memory", "1g"])?;
     a.run(&["run", "-d", "--name", "web", "--label", "tier=front", BUSYBOX, "sleep", "1000"])?;
     a.run(&["run", "--name", "done", "-v", "/x", BUSYBOX, "true"])?;
@@ -207,11 +216,15 @@ pub fn lists_and_events(site: &mut Site) -> Result<(), String> {
     contains("prune", &pruned, "Deleted Containers")?;
     a.expect(&["ps", "-a", "--format", "{{.Names}}"], "web")?;
     a.run(&["system", "prune", "-f", "--volumes"])?;
-    site.engine.run(&["inspect", "foreign"])?;
-    site.engine.run(&["volume", "inspect", "foreign"])?;
+    for kind in ["container", "network", "volume", "image", "builder"] {
+        a.run(&[kind, "prune", "-f"])?;
+    }
+    a.run(&["image", "prune", "-af"])?;
     drop(a);
+    site.engine.run(&["rmi", &dangling])?;
     site.engine.run(&["rm", "-fv", "foreign"])?;
     site.engine.run(&["volume", "rm", "foreign"])?;
+    site.engine.run(&["network", "rm", "foreign"])?;
     Ok(())
 }
 
@@ -294,7 +307,73 @@ pub fn budget(site: &mut Site) -> Result<(), String> {
         return Err("three containers of 110 MB each fit into 256 MB".into());
     }
     a.run(&["run", "-d", "--name", "four", BUSYBOX, "sleep", "1000"])?;
-    a.refused(&["run", "-d", BUSYBOX, "true"], "max_containers")
+    a.refused(&["run", "-d", BUSYBOX, "true"], "max_containers")?;
+    builds_are_within(site, &a)
+}
+
+/// What a build runs is below the client's control group too.
+fn builds_are_within(site: &Site, a: &Gate) -> Result<(), String> {
+    let top = site.engine.cgroup();
+    let tops = [format!("/sys/fs/cgroup{top}/a"), format!("/sys/fs/cgroup/pids{top}/a")];
+    let groups = || {
+        let dirs = tops.iter().filter_map(|t| std::fs::read_dir(t).ok());
+        dirs.flatten().flatten().filter(|e| e.path().is_dir()).count()
+    };
+    let before = groups();
+    let text = format!("FROM {BUSYBOX}\nRUN sleep 4\n");
+    std::thread::scope(|scope| {
+        let build = scope.spawn(|| a.run_with(&["build", "-"], text.as_bytes()));
+        let mut most = 0;
+        while !build.is_finished() {
+            most = most.max(groups());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        build.join().map_err(|_| "the build's thread panicked")??;
+        match most > before {
+            true => Ok(()),
+            false => Err(format!("{before} control groups before a build, {most} during it")),
+        }
+    })
+}
+
+/// Whoever has used up the storage is stopped and makes nothing more, until something is removed. Logs count.
+pub fn storage(site: &mut Site) -> Result<(), String> {
+    let a = site.gate("a", &["--storage", "40m"])?;
+    let state = |name: &str| a.run(&["inspect", "-f", "{{.State.Running}}", name]);
+    let over = |name: &str| {
+        let start = Instant::now();
+        while state(name)? == "true" {
+            if start.elapsed() > Duration::from_secs(60) {
+                return Err(format!("{name} is over the limit and runs on"));
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        Ok(())
+    };
+    for (name, command) in [
+        ("layer", "head -c 60000000 /dev/zero > /file; sleep 1000"),
+        ("log", "x=$(head -c 8000 /dev/zero | tr '\\0' x); yes $x | head -c 60000000; sleep 1000"),
+    ] {
+        a.run(&["run", "-d", "--name", name, BUSYBOX, "sh", "-c", command])?;
+        over(name)?;
+        for refused in [
+            &["start", name][..],
+            &["run", "--rm", BUSYBOX, "true"],
+            &["cp", "/etc/hostname", &format!("{name}:/tmp/")],
+        ] {
+            a.refused(refused, "policy key: storage")?;
+        }
+        a.run(&["rm", "-f", name])?;
+        // It is measured again within some seconds.
+        let start = Instant::now();
+        while let Err(e) = a.run(&["run", "--rm", BUSYBOX, "true"]) {
+            if start.elapsed() > Duration::from_secs(60) {
+                return Err(e);
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    }
+    Ok(())
 }
 
 /// How often the client's cgroup ran out of memory.

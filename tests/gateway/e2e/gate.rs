@@ -33,13 +33,18 @@ pub struct Gate {
 impl Site {
     /// Starts an engine; the error says why there can be none.
     pub fn start(kind: Kind) -> Result<Self, String> {
+        Self::start_with(kind, &[])
+    }
+
+    /// The same with more arguments for dockerd.
+    pub fn start_with(kind: Kind, arguments: &[&str]) -> Result<Self, String> {
         if !chitin_path().exists() {
             return Err(format!(
                 "{} is not built (cargo build --release)",
                 chitin_path().display()
             ));
         }
-        let engine = Engine::start(kind)?;
+        let engine = Engine::start_with(kind, arguments)?;
         let before = inventory(&engine)?;
         Ok(Self { engine, before, gates: 0 })
     }

@@ -9,6 +9,7 @@ mod cli;
 mod gate;
 mod pair;
 mod raw;
+mod serve;
 mod storm;
 
 use std::process::ExitCode;
@@ -29,11 +30,14 @@ const CASES: &[Case] = &[
     ("lists_and_events", cli::lists_and_events),
     ("compose", cli::compose),
     ("budget", cli::budget),
+    ("storage", cli::storage),
     ("bind_mounts", cli::bind_mounts),
     ("bollard", api::bollard),
     ("two_clients", pair::two_clients),
+    ("names_and_labels", pair::names_and_labels),
+    ("images_in_containerds_store", pair::images_in_containerds_store),
     ("raw_connections", raw::connections),
-    ("serve_and_admin", storm::serve_and_admin),
+    ("serve_and_admin", serve::serve_and_admin),
     ("dry_run", storm::dry_run),
     ("two_hundred_containers", storm::two_hundred_containers),
     ("engine_restarts", storm::engine_restarts),

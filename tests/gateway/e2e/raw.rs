@@ -49,14 +49,41 @@ pub fn connections(site: &mut Site) -> Result<(), String> {
     let a = site.gate("a", &[])?;
     a.run(&["run", "-d", "--name", "c", BUSYBOX, "sleep", "1000"])?;
     let second = "GET /v1.41/info HTTP/1.1\r\nHost: d\r\n\r\n";
-    // What follows a request is never a second one.
-    let answer = ask(&a, format!("GET /_ping HTTP/1.1\r\nHost: d\r\n\r\n{second}").as_bytes())?;
-    same("answers", &answer.matches("HTTP/1.1 ").count().to_string(), "1")?;
-    let answer = ask(
-        &a,
-        format!("POST /v1.41/containers/c/kill HTTP/1.1\r\nHost: d\r\nContent-Length: 0\r\n\r\n{{}}{second}").as_bytes(),
-    )?;
-    same("answers", &answer.matches("HTTP/1.1 ").count().to_string(), "1")?;
+    // What follows a request is never a second one: neither after a good one, nor after one that was refused before its
+    // body was read, nor after an upgrade that did not come about.
+    let upgrade = "Connection: Upgrade\r\nUpgrade: tcp\r\n";
+    for (line, more) in [
+        ("GET /_ping", String::new()),
+        ("POST /v1.41/containers/c/kill", "Content-Length: 0\r\n\r\n{}".to_owned()),
+        (
+            "POST /v1.41/swarm/init",
+            "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}".into(),
+        ),
+        (
+            "POST /v1.41/containers/create",
+            "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}".into(),
+        ),
+        (
+            "POST /v1.41/build?remote=http://x",
+            "Content-Type: application/x-tar\r\nContent-Length: 4\r\n\r\nxxxx".into(),
+        ),
+        (
+            "POST /v1.41/build",
+            "Content-Type: application/x-tar\r\nContent-Length: 4\r\n\r\nxxxx".into(),
+        ),
+        ("POST /v1.41/containers/nosuch/attach", format!("{upgrade}Content-Length: 0\r\n\r\n")),
+        ("POST /v1.41/containers/nosuch/attach", "Content-Length: 0\r\n\r\n".into()),
+        (
+            "POST /v1.41/exec/nosuch/start",
+            format!("{upgrade}Content-Length: 2\r\nContent-Type: application/json\r\n\r\n{{}}"),
+        ),
+        ("POST /v1.41/session", format!("{upgrade}Content-Length: 0\r\n\r\n")),
+    ] {
+        let end = if more.is_empty() { "\r\n" } else { "" };
+        let request = format!("{line} HTTP/1.1\r\nHost: d\r\n{more}{end}{second}");
+        let answer = ask(&a, request.as_bytes())?;
+        same(line, &answer.matches("HTTP/1.1 ").count().to_string(), "1")?;
+    }
     a.run(&["start", "c"])?;
     for (request, status) in [
         ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "505"),

@@ -114,6 +114,9 @@ pub fn judge(bytes: &[u8], names: &Names) -> Result<(), Denied> {
     let length = usize::try_from(head.length.unwrap_or(0)).unwrap_or(usize::MAX);
     let body = body.get(..length.min(body.len())).unwrap_or_default();
     let archive = body;
+    if endpoint.body == Body::Json {
+        head.one_type()?;
+    }
     let body = match endpoint.body {
         Body::None if matches!(body.trim_ascii(), b"" | b"{}" | b"null") => Value::Null,
         Body::None => return Err(bad("takes no body")),

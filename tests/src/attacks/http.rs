@@ -51,6 +51,9 @@ const RAW: &[(&str, &str)] = &[
     ("a websocket", "GET /containers/mine/attach/ws HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\nSec-WebSocket-Version: 13\r\n\r\n"),
     ("a websocket on attach", "POST /containers/mine/attach HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"),
     ("a compressed body", "POST /containers/create HTTP/1.1\r\nHost: d\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: SIZE\r\n\r\nEVIL"),
+    ("trailers", "POST /containers/create HTTP/1.1\r\nHost: d\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\nTrailer: X\r\n\r\nHEX\r\nEVIL\r\n0\r\nX: y\r\n\r\n"),
+    ("chunks with extensions", "POST /containers/create HTTP/1.1\r\nHost: d\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nHEX;a=b\r\nEVIL\r\n0\r\n\r\n"),
+    ("a body that was to wait", "POST /containers/create HTTP/1.1\r\nHost: d\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: SIZE\r\n\r\nEVIL"),
     ("an unknown expectation", "POST /containers/create HTTP/1.1\r\nHost: d\r\nExpect: magic\r\nContent-Length: SIZE\r\n\r\nEVIL"),
     ("plain text as JSON", "POST /containers/create HTTP/1.1\r\nHost: d\r\nContent-Type: text/plain\r\nContent-Length: SIZE\r\n\r\nEVIL"),
     ("no content type", "POST /containers/create HTTP/1.1\r\nHost: d\r\nContent-Length: SIZE\r\n\r\nEVIL"),
@@ -71,7 +74,9 @@ const RAW: &[(&str, &str)] = &[
 
 pub(super) fn cases() -> Vec<Case> {
     let size = EVIL.len().to_string();
-    let fill = |bytes: &str| bytes.replace("EVIL", EVIL).replace("SIZE", &size);
+    let hex = format!("{:x}", EVIL.len());
+    let fill =
+        |bytes: &str| bytes.replace("EVIL", EVIL).replace("SIZE", &size).replace("HEX", &hex);
     let mut out: Vec<Case> =
         RAW.iter().map(|(what, bytes)| Case::raw(SUBJECT, what, fill(bytes))).collect();
     let head = format!("GET /info HTTP/1.1\r\nHost: d\r\nX: {}\r\n\r\n", "a".repeat(300 * 1024));

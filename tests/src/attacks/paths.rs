@@ -18,6 +18,7 @@ const BARE: &[&str] = &[
     "GET /containers/json?All=1", "GET /containers/json?all=maybe", "GET /containers/json?limit=x",
     "GET /containers/json?filters=%7B%22label%22%3A%5B%22chitin.gateway.client%3Db%22%5D%7D",
     "GET /containers/json?filters=%7B%22label%22%3A%7B%22chitin.gateway.client%3Db%22%3Atrue%7D%7D",
+    "GET /containers/json?filters=%7B%22label%21%22%3A%5B%22chitin.gateway.client%3Da%22%5D%7D",
     "GET /containers/json?filters=%7B%22label%22%3A%5B%5D%2C%22Label%22%3A%5B%5D%7D",
     "GET /containers/json?filters=%5B%5D", "GET /containers/json?filters=x", "GET /events?filters=%7B%22a%22%3A1%7D",
     "HEAD /info", "HEAD /containers/json", "PUT /containers/json", "PATCH /containers/mine", "DELETE /containers",

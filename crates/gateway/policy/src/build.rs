@@ -50,7 +50,7 @@ pub const NOTES: &[(&str, &str)] = &[
     ("memory", "bounded by `memory`, which is also its default"), ("memswap", "not unlimited; forced to memory"),
     ("cpushares", "allowed"), ("cpusetcpus", "refused unless it has its default"),
     ("cpusetmems", "refused unless it has its default"), ("cpuperiod", "with cpuquota"),
-    ("cpuquota", "bounded by `nano_cpus`, which is also its default"), ("buildargs", "allowed except BUILDKIT_SYNTAX"),
+    ("cpuquota", "bounded by `cpus`, which is also its default"), ("buildargs", "allowed except BUILDKIT_SYNTAX"),
     ("shmsize", "bounded by `shm`"), ("squash", "refused"),
     ("labels", "the gateway's own cannot be set; the owner's is forced"), ("networkmode", "own networks, none"),
     ("platform", "allowed"), ("target", "allowed"), ("outputs", "refused unless it has its default"),
@@ -118,7 +118,9 @@ fn one(k: &str, v: &str, policy: &Policy) -> Result<Option<String>, Denied> {
         "remote" if v.is_empty() => Ok(None),
         "remote" if policy.remote_build && http(v) => kept,
         "remote" if policy.remote_build => Err(refuse(k, "must begin with http:// or https://")),
-        "remote" => Err(refuse(k, "the engine would fetch the context").key("remote_build")),
+        "remote" => {
+            Err(refuse(k, "the engine would fetch the context").key("remote_build").needs(true))
+        }
         "version" if matches!(v, "" | "1") => Ok(None),
         "version" => Err(refuse(k, "BuildKit is refused; set DOCKER_BUILDKIT=0")),
         "cgroupparent" if v.is_empty() || Some(v) == policy.cgroup_parent.as_deref() => Ok(None),
@@ -155,9 +157,9 @@ fn build_args(k: &str, v: &str) -> Result<String, Denied> {
 /// Limits of the build's own containers: what was asked for, within the client's, which are also the default.
 fn limits(t: &Target, policy: &Policy, out: &mut Vec<(String, String)>) -> Result<(), Denied> {
     let asked = |k: &str| number(k, t.get(k).unwrap_or_default()).map(|n| u64::try_from(n).ok());
-    let above = |k: &str, key| refuse(k, "is above the client's").key(key);
+    let above = |k: &str, key, n: u128| refuse(k, "is above the client's").key(key).needs(n);
     let memory = match (asked("memory")?.filter(|n| *n > 0), policy.memory) {
-        (Some(n), Some(cap)) if n > cap => return Err(above("memory", "memory")),
+        (Some(n), Some(cap)) if n > cap => return Err(above("memory", "memory", n.into())),
         (asked, cap) => asked.or(cap),
     };
     let swap = number("memswap", t.get("memswap").unwrap_or_default())?;
@@ -174,7 +176,10 @@ fn limits(t: &Target, policy: &Policy, out: &mut Vec<(String, String)>) -> Resul
     let period = asked("cpuperiod")?.filter(|n| *n > 0).unwrap_or(100_000);
     let cap = policy.nano_cpus.map(|c| u128::from(c) * u128::from(period) / 1_000_000_000);
     let quota = match (asked("cpuquota")?.filter(|n| *n > 0), cap) {
-        (Some(n), Some(cap)) if u128::from(n) > cap => return Err(above("cpuquota", "nano_cpus")),
+        (Some(n), Some(cap)) if u128::from(n) > cap => {
+            let nano = u128::from(n) * 1_000_000_000 / u128::from(period);
+            return Err(above("cpuquota", "cpus", nano));
+        }
         (asked, cap) => asked.map(u128::from).or(cap),
     };
     if let Some(quota) = quota {
@@ -182,7 +187,7 @@ fn limits(t: &Target, policy: &Policy, out: &mut Vec<(String, String)>) -> Resul
         out.push(("cpuquota".into(), quota.to_string()));
     }
     match (asked("shmsize")?.filter(|n| *n > 0), policy.shm) {
-        (Some(n), Some(cap)) if n > cap => Err(above("shmsize", "shm")),
+        (Some(n), Some(cap)) if n > cap => Err(above("shmsize", "shm", n.into())),
         (Some(n), _) => {
             out.push(("shmsize".into(), n.to_string()));
             Ok(())

@@ -43,7 +43,7 @@ pub const HOST_CONFIG: &[(&str, Rule)] = &[
     ("DeviceCgroupRules", Default("")), ("DeviceRequests", Default("")), ("KernelMemory", Default("")),
     ("KernelMemoryTCP", Default("")), ("MemoryReservation", Int(0, BIG)),
     ("MemorySwap", Judged("not unlimited; forced to Memory when there is a limit")),
-    ("MemorySwappiness", Int(-1, 100)), ("NanoCpus", Judged("bounded by `nano_cpus`, which is also its default")),
+    ("MemorySwappiness", Int(-1, 100)), ("NanoCpus", Judged("bounded by `cpus`, which is also its default")),
     ("OomKillDisable", Default("")), ("PidsLimit", Judged("bounded by `pids`, which is also its default")),
     ("Ulimits", Judged("allowed for limits of the container alone")), ("CpuCount", Default("")), ("CpuPercent", Default("")),
     ("IOMaximumIOps", Default("")), ("IOMaximumBandwidth", Default("")),
@@ -124,7 +124,7 @@ pub fn limits<'a>(
                 (0, cap) => Ok(cap),
                 (-1, Some(cap)) if key == "PidsLimit" => Ok(Some(cap)),
                 (n, Some(cap)) if n > cap => {
-                    Err(no(key, &format!("{n} is above the client's {cap}")).key(config))
+                    Err(no(key, &format!("{n} is above the client's {cap}")).key(config).needs(n))
                 }
                 (-1, None) if key == "PidsLimit" => Ok(None),
                 (n, _) if n < 0 => Err(no(key, "negative")),
@@ -158,12 +158,14 @@ pub fn limits<'a>(
         match cap {
             // A period alone would be read with whatever quota is there already.
             Some(cap) if quota <= 0 || i128::from(quota) > cap => {
-                return Err(no("CpuQuota", "above the client's CPUs").key("nano_cpus"));
+                let nano = i128::from(quota) * 1_000_000_000 / i128::from(period);
+                let denied = no("CpuQuota", "above the client's CPUs").key("cpus");
+                return Err(if nano > 0 { denied.needs(nano) } else { denied });
             }
             _ if number("NanoCpus")? != 0 => return Err(no("NanoCpus", "conflicts with CpuQuota")),
             _ => {}
         }
-    } else if let Some(n) = bounded("NanoCpus", policy.nano_cpus, "nano_cpus")? {
+    } else if let Some(n) = bounded("NanoCpus", policy.nano_cpus, "cpus")? {
         out.insert("NanoCpus".into(), n.into());
         out.remove("CpuQuota");
         out.remove("CpuPeriod");
@@ -301,7 +303,7 @@ fn ports<'a>(
     }
     for (key, v) in [("PublishAllPorts", all), ("PortBindings", v)] {
         if !is_zero(v) && !policy.publish_ports {
-            return Err(no(key, "publishing is off").key("publish_ports"));
+            return Err(no(key, "publishing is off").key("publish_ports").needs(true));
         }
     }
     let dynamic = || json!({"HostIp": "127.0.0.1", "HostPort": ""});

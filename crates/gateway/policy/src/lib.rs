@@ -63,8 +63,6 @@ pub struct Policy {
     pub publish_ports: bool,
     /// Patterns (`*` at the end) of image names that may be pulled; everything if empty.
     pub pull: Vec<String>,
-    /// Whether images may be pushed.
-    pub push: bool,
     /// Whether a build context may be a URL that the engine fetches.
     pub remote_build: bool,
 }

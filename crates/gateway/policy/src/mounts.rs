@@ -100,14 +100,15 @@ fn host_path(
             && source.strip_prefix(root).is_some_and(|r| r.is_empty() || r.starts_with('/'))
     };
     let Some(ws) = policy.workspaces.iter().find(|ws| below(&ws.path)) else {
-        return Err(refused(format!("source {source:?} is not below a workspace")));
+        return Err(refused(format!("source {source:?} is not below a workspace")).needs(source));
     };
     if !ws.writable && !read_only {
         return Err(Denied::policy(
             at,
             format!("workspace {:?} is read-only; mount it :ro", ws.path),
         )
-        .key("workspaces"));
+        .key("workspaces")
+        .needs(source));
     }
     let path = w.bind(ws, source).map_err(refused)?;
     // The engine splits binds at colons.

@@ -169,7 +169,7 @@ pub fn update(body: &Value, policy: &Policy) -> Result<Value, Denied> {
     }
     if asked("CpuQuota") && policy.nano_cpus.is_some() {
         if get("CpuQuota").as_i64().is_none_or(|n| n < 0) {
-            return Err(Denied::policy("CpuQuota", "unlimited").key("nano_cpus"));
+            return Err(Denied::policy("CpuQuota", "unlimited").key("cpus"));
         }
         // A quota alone would be read with the period that is there already.
         if !asked("CpuPeriod") {

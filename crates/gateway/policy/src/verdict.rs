@@ -13,17 +13,19 @@ pub struct Denied {
     pub reason: String,
     /// The policy key that would allow it.
     pub key: Option<&'static str>,
+    /// What that key would have to be, or to have in its list.
+    pub needs: Option<String>,
 }
 
 impl Denied {
     /// Refused by policy.
     pub fn policy(field: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { status: 403, field: field.into(), reason: reason.into(), key: None }
+        Self { status: 403, field: field.into(), reason: reason.into(), key: None, needs: None }
     }
 
     /// Not understood, hence refused.
     pub fn bad(field: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { status: 400, field: field.into(), reason: reason.into(), key: None }
+        Self { status: 400, ..Self::policy(field, reason) }
     }
 
     /// Absent, or somebody else's: the two look the same. The texts are the engine's own.
@@ -36,13 +38,20 @@ impl Denied {
             "exec" => format!("No such exec instance: {name}"),
             other => format!("no such {other}: {name}"),
         };
-        Self { status: 404, field: String::new(), reason, key: None }
+        Self { status: 404, ..Self::policy("", reason) }
     }
 
     /// Names the policy key that would allow it.
     #[must_use]
     pub fn key(mut self, key: &'static str) -> Self {
         self.key = Some(key);
+        self
+    }
+
+    /// Says what the key would have to be.
+    #[must_use]
+    pub fn needs(mut self, value: impl ToString) -> Self {
+        self.needs = Some(value.to_string());
         self
     }
 }

@@ -18,6 +18,7 @@ use crate::engine::Request;
 use crate::fault::Fault;
 use crate::ops;
 use crate::pump::End;
+use crate::screen;
 
 /// A parsed request of a client.
 pub struct Call {
@@ -211,6 +212,11 @@ async fn parse(
             body = body::empty();
         }
         Expected::Json => {
+            let types = headers.get_all(hyper::header::CONTENT_TYPE).iter().count();
+            if let Err(denied) = screen::one_type(types) {
+                body::drain(&mut body).await;
+                return Err(denied);
+            }
             if !kind.eq_ignore_ascii_case("application/json") && !body_is_empty(&body) {
                 body::drain(&mut body).await;
                 return Err(Denied {
@@ -328,7 +334,7 @@ async fn run(call: Call) -> Result<Reply, Fault> {
         Op::VolumePrune => ops::prune::volumes(call).await,
         Op::PluginInspect => {
             let reason = format!("plugin {:?} not found", call.reference);
-            Err(Denied { status: 404, field: String::new(), reason, key: None }.into())
+            Err(Denied { status: 404, ..Denied::policy("", reason) }.into())
         }
         Op::Auth | Op::ImagePush | Op::ImageSearch | Op::Commit | Op::Denied => {
             Err(Denied::policy(call.endpoint.path, call.endpoint.note).into())

@@ -26,7 +26,6 @@ pub struct Budget {
 pub struct Cgroup {
     /// What the engine is told as the parent.
     pub parent: String,
-    dirs: Vec<PathBuf>,
 }
 
 impl Cgroup {
@@ -36,12 +35,18 @@ impl Cgroup {
             return Self::slice(parent, budget);
         }
         let relative = parent.trim_start_matches('/');
-        let dirs = if Path::new(ROOT).join("cgroup.controllers").exists() {
-            vec![version2(relative, budget)?]
+        if Path::new(ROOT).join("cgroup.controllers").exists() {
+            version2(relative, budget)?;
         } else {
-            version1(relative, budget)?
-        };
-        Ok(Self { parent: format!("/{relative}"), dirs })
+            version1(relative, budget)?;
+        }
+        Ok(Self { parent: format!("/{relative}") })
+    }
+
+    /// Changes the budget of one that is there, known by what the engine is told.
+    pub fn again(parent: &str, budget: Budget) -> Result<Self> {
+        let driver = if parent.ends_with(".slice") { "systemd" } else { "cgroupfs" };
+        Self::create(parent, driver, budget)
     }
 
     /// With the systemd driver: a slice whose limits systemd keeps.
@@ -52,38 +57,36 @@ impl Cgroup {
                 format!("{}.slice", parent.trim_matches('/').replace('-', "_").replace('/', "-"))
             }
         };
-        let mut properties = Vec::new();
-        properties.extend(budget.memory.map(|m| format!("MemoryMax={m}")));
-        properties.extend(budget.memory.map(|_| "MemorySwapMax=0".to_owned()));
-        properties.extend(budget.nano_cpus.map(|n| format!("CPUQuota={}%", n / 10_000_000)));
-        properties.extend(budget.pids.map(|p| format!("TasksMax={p}")));
-        for args in [vec!["start", &name], {
-            let mut set = vec!["set-property", "--runtime", &name];
-            set.extend(properties.iter().map(String::as_str));
-            set
-        }] {
-            if args.len() == 3 {
-                continue;
-            }
+        // Also what has no limit (any more): the slice may be there already.
+        let memory = budget.memory.map_or("infinity".into(), |m| m.to_string());
+        let swap = if budget.memory.is_some() { "0" } else { "infinity" };
+        let cpus = budget.nano_cpus.map(|n| format!("{}%", n / 10_000_000)).unwrap_or_default();
+        let pids = budget.pids.map_or("infinity".into(), |p| p.to_string());
+        let properties = [
+            format!("MemoryMax={memory}"),
+            format!("MemorySwapMax={swap}"),
+            format!("CPUQuota={cpus}"),
+            format!("TasksMax={pids}"),
+        ];
+        let mut set = vec!["set-property", "--runtime", &name];
+        set.extend(properties.iter().map(String::as_str));
+        for args in [vec!["start", &name], set] {
             let status = std::process::Command::new("systemctl").args(&args).status();
             if !status.context("cannot run systemctl, which makes the client's slice")?.success() {
                 bail!("systemctl {} failed; choose --cgroup none to go without", args.join(" "));
             }
         }
-        Ok(Self { parent: name, dirs: vec![] })
-    }
-
-    /// Removes it; what is still in use stays.
-    pub fn remove(&self) {
-        if self.parent.ends_with(".slice") {
-            let _ = std::process::Command::new("systemctl").args(["stop", &self.parent]).status();
-        }
-        self.dirs.iter().for_each(|d| remove_tree(d));
+        Ok(Self { parent: name })
     }
 }
 
-/// Removes the directories of a parent in every hierarchy (after a crash, when no [`Cgroup`] is left).
-pub fn remove_parent(parent: &str) {
+/// Removes what is known by its parent only, so also after a crash: its directories in every hierarchy, or its slice.
+/// What is still in use stays.
+pub fn remove(parent: &str) {
+    if parent.ends_with(".slice") {
+        let _ = std::process::Command::new("systemctl").args(["stop", parent]).status();
+        return;
+    }
     let relative = parent.trim_start_matches('/');
     if relative.is_empty() || relative.split('/').any(|s| s == "..") {
         return;
@@ -123,7 +126,19 @@ fn make(dir: &Path) -> Result<()> {
     })
 }
 
-fn version2(relative: &str, budget: Budget) -> Result<PathBuf> {
+/// Sets a limit. Where there is none (any more), the file may be missing and is told so if it is there.
+fn limit<T>(dir: &Path, file: &str, value: Option<T>, none: &str) -> Result<()>
+where
+    T: ToString,
+{
+    match value {
+        Some(value) => put(dir, file, &value.to_string()),
+        None if dir.join(file).exists() => put(dir, file, none),
+        None => Ok(()),
+    }
+}
+
+fn version2(relative: &str, budget: Budget) -> Result<()> {
     let dir = Path::new(ROOT).join(relative);
     make(&dir)?;
     // Controllers are handed down one level at a time.
@@ -132,61 +147,53 @@ fn version2(relative: &str, budget: Budget) -> Result<PathBuf> {
         let _ = fs::write(at.join("cgroup.subtree_control"), "+memory +cpu +pids");
         at.push(part);
     }
-    if let Some(memory) = budget.memory {
-        put(&dir, "memory.max", &memory.to_string())?;
-        if dir.join("memory.swap.max").exists() {
-            put(&dir, "memory.swap.max", "0")?;
-        }
+    limit(&dir, "memory.max", budget.memory, "max")?;
+    if dir.join("memory.swap.max").exists() {
+        limit(&dir, "memory.swap.max", budget.memory.map(|_| 0), "max")?;
     }
-    if let Some(quota) = budget.nano_cpus.map(quota) {
-        put(&dir, "cpu.max", &format!("{quota} {CPU_PERIOD_US}"))?;
-    }
-    if let Some(pids) = budget.pids {
-        put(&dir, "pids.max", &pids.to_string())?;
-    }
-    Ok(dir)
+    let cpu = budget.nano_cpus.map(|n| format!("{} {CPU_PERIOD_US}", quota(n)));
+    limit(&dir, "cpu.max", cpu, "max")?;
+    limit(&dir, "pids.max", budget.pids, "max")
 }
 
 fn quota(nano: u64) -> u64 {
     (nano / (1_000_000_000 / CPU_PERIOD_US)).max(1000)
 }
 
-fn version1(relative: &str, budget: Budget) -> Result<Vec<PathBuf>> {
-    let mut dirs = Vec::new();
-    // Every hierarchy, so that what the engine makes below can be removed with it.
-    for entry in fs::read_dir(ROOT).context("cannot read /sys/fs/cgroup")?.flatten() {
-        let path = entry.path();
-        let link = entry.file_type().is_ok_and(|t| t.is_symlink());
-        if !link && path.join("cgroup.procs").exists() {
-            dirs.push(path.join(relative));
-        }
-    }
-    let find = |controller: &str| {
-        let dir = [controller, "cpu,cpuacct"]
+fn version1(relative: &str, budget: Budget) -> Result<()> {
+    let find = |controller: &str, wanted: bool| {
+        let all = [controller, "cpu,cpuacct"];
+        let dir = all
             .iter()
             .map(|name| Path::new(ROOT).join(name))
-            .find(|d| d.join("cgroup.procs").exists());
-        dir.map(|d| d.join(relative))
-            .with_context(|| format!("the host has no {controller} cgroup; choose --cgroup none"))
+            .find(|d| d.join("cgroup.procs").exists())
+            .map(|d| d.join(relative));
+        match dir {
+            Some(dir) if wanted => make(&dir).map(|()| Some(dir)),
+            None if wanted => {
+                bail!("the host has no {controller} cgroup; choose --cgroup none to go without")
+            }
+            dir => Ok(dir),
+        }
     };
-    if let Some(memory) = budget.memory {
-        let dir = find("memory")?;
-        make(&dir)?;
-        put(&dir, "memory.limit_in_bytes", &memory.to_string())?;
-        if dir.join("memory.memsw.limit_in_bytes").exists() {
-            put(&dir, "memory.memsw.limit_in_bytes", &memory.to_string())?;
+    if let Some(dir) = find("memory", budget.memory.is_some())? {
+        // The limit with swap is never below the one without.
+        let swap = "memory.memsw.limit_in_bytes";
+        if dir.join(swap).exists() {
+            put(&dir, swap, "-1")?;
+        }
+        limit(&dir, "memory.limit_in_bytes", budget.memory, "-1")?;
+        if dir.join(swap).exists() {
+            limit(&dir, swap, budget.memory, "-1")?;
         }
     }
-    if let Some(quota) = budget.nano_cpus.map(quota) {
-        let dir = find("cpu")?;
-        make(&dir)?;
-        put(&dir, "cpu.cfs_period_us", &CPU_PERIOD_US.to_string())?;
-        put(&dir, "cpu.cfs_quota_us", &quota.to_string())?;
+    if let Some(dir) = find("cpu", budget.nano_cpus.is_some())? {
+        let period = budget.nano_cpus.map(|_| CPU_PERIOD_US);
+        limit(&dir, "cpu.cfs_period_us", period, &CPU_PERIOD_US.to_string())?;
+        limit(&dir, "cpu.cfs_quota_us", budget.nano_cpus.map(quota), "-1")?;
     }
-    if let Some(pids) = budget.pids {
-        let dir = find("pids")?;
-        make(&dir)?;
-        put(&dir, "pids.max", &pids.to_string())?;
+    if let Some(dir) = find("pids", budget.pids.is_some())? {
+        limit(&dir, "pids.max", budget.pids, "max")?;
     }
-    Ok(dirs)
+    Ok(())
 }

@@ -3,11 +3,12 @@
 //! Locks are leaves: each guards one table, none is held across an await or while another is taken.
 
 use chitin_gateway_policy::{Denied, Policy, engine_name, name_prefix, private_repo};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::audit::Audit;
 use crate::config::{ClientConfig, Limits};
@@ -15,7 +16,9 @@ use crate::engine::{Engine, Request};
 use crate::fault::Fault;
 use crate::index::Index;
 use crate::metrics::Metrics;
+use crate::origins::Origins;
 use crate::pins::{self, Pins};
+use crate::pulls::Pulls;
 use crate::store::{Kind, Store, Thing};
 
 /// Execs that are remembered for one client; the oldest are forgotten.
@@ -33,6 +36,8 @@ pub struct Shared {
     pub audit: Audit,
     /// Counters.
     pub metrics: Metrics,
+    /// Where images came from.
+    pub origins: Origins,
     /// Whether refusals that a policy key would lift are lifted, and noted.
     pub dry_run: Option<crate::learn::Learnt>,
 }
@@ -43,10 +48,6 @@ pub struct Client {
     pub name: String,
     /// What all clients share.
     pub shared: Arc<Shared>,
-    /// What the operator wrote.
-    pub config: ClientConfig,
-    /// The most it may have of each thing.
-    pub limits: Limits,
     /// Its socket.
     pub socket: PathBuf,
     /// When it was made; older events are not its own.
@@ -59,11 +60,58 @@ pub struct Client {
     pub in_flight: Arc<tokio::sync::RwLock<()>>,
     /// Makes the default network once.
     pub default_network: tokio::sync::Mutex<()>,
-    policy: RwLock<Arc<Policy>>,
+    settings: RwLock<Settings>,
+    open: AtomicUsize,
+    pulls: Mutex<Pulls>,
     index: Mutex<Index>,
     execs: Mutex<Execs>,
     pins: Mutex<Pins>,
     seen_volumes: Mutex<BTreeSet<String>>,
+}
+
+/// What the operator wrote, and what follows from it; a reload exchanges it.
+struct Settings {
+    config: Arc<ClientConfig>,
+    limits: Limits,
+    policy: Arc<Policy>,
+}
+
+impl Settings {
+    fn new(config: ClientConfig, policy: Policy) -> Self {
+        Self { limits: config.limits(), config: Arc::new(config), policy: Arc::new(policy) }
+    }
+}
+
+/// A place among the client's things, counted until what it was reserved for is on record.
+pub struct Room<'a> {
+    client: &'a Client,
+    kind: Kind,
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        if let Some(table) = self.client.index().table(self.kind) {
+            table.release();
+        }
+    }
+}
+
+/// An open connection.
+pub struct Connected(Arc<Client>);
+
+impl Connected {
+    /// Counts one more, if the client may have it.
+    pub fn new(client: &Arc<Client>) -> Option<Self> {
+        let connected = Self(client.clone());
+        let before = client.open.fetch_add(1, Ordering::Relaxed);
+        (before < client.limits().connections).then_some(connected)
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Default)]
@@ -77,6 +125,10 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
     m.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
 impl Client {
     /// A client that owns nothing yet.
     pub fn new(
@@ -85,34 +137,105 @@ impl Client {
         socket: PathBuf,
         shared: Arc<Shared>,
     ) -> Arc<Self> {
-        let config_name = config.name.clone();
+        let name = config.name.clone();
         Arc::new(Self {
-            name: config.name.clone(),
+            pins: Mutex::new(Pins::new(&name)),
+            name,
             shared,
-            limits: config.limits(),
-            config,
+            settings: RwLock::new(Settings::new(config, policy)),
+            open: AtomicUsize::new(0),
+            pulls: Mutex::default(),
             socket,
             created: SystemTime::now(),
             full: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             in_flight: Arc::default(),
             default_network: tokio::sync::Mutex::new(()),
-            policy: RwLock::new(Arc::new(policy)),
             index: Mutex::default(),
             execs: Mutex::default(),
-            pins: Mutex::new(Pins::new(&config_name)),
             seen_volumes: Mutex::default(),
         })
     }
 
     /// The policy as it is now.
     pub fn policy(&self) -> Arc<Policy> {
-        self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).policy.clone()
+    }
+
+    /// What the operator wrote last.
+    pub fn config(&self) -> Arc<ClientConfig> {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).config.clone()
+    }
+
+    /// The most it may have of each thing.
+    pub fn limits(&self) -> Limits {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).limits
     }
 
     /// Replaces the policy.
     pub fn set_policy(&self, policy: Policy) {
-        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        self.settings.write().unwrap_or_else(PoisonError::into_inner).policy = Arc::new(policy);
+    }
+
+    /// Replaces everything that the operator says.
+    pub fn change(&self, config: ClientConfig, policy: Policy) {
+        let new = Settings::new(config, policy);
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = new;
+    }
+
+    /// Judges by the policy. In a dry run, what a policy key would allow is learnt and judged again.
+    pub fn judged<T>(&self, judge: impl Fn(&Policy) -> Result<T, Denied>) -> Result<T, Denied> {
+        loop {
+            match judge(&self.policy()) {
+                Err(denied) => match &self.shared.dry_run {
+                    Some(learnt) if learnt.learn(self, &denied) => {}
+                    _ => return Err(denied),
+                },
+                good => return good,
+            }
+        }
+    }
+
+    /// Reserves a place for one more, if the client may have it.
+    pub fn reserve(&self, kind: Kind) -> Result<Room<'_>, Fault> {
+        let limits = self.limits();
+        let (what, key, most) = match kind {
+            Kind::Container => ("containers", "max_containers", limits.containers),
+            Kind::Network => ("networks", "max_networks", limits.networks),
+            Kind::Volume => ("volumes", "max_volumes", limits.volumes),
+            _ => ("image tags", "max_images", limits.images),
+        };
+        let mut index = self.index();
+        let Some(table) = index.table(kind) else {
+            return Err(Fault::Internal(format!("{what} are not counted")));
+        };
+        let wanted = table.count() + 1;
+        let learnt = self.shared.dry_run.as_ref().filter(|_| wanted > most);
+        if !table.reserve(if learnt.is_some() { wanted } else { most }) {
+            return Err(Fault::Budget(format!(
+                "the client has {most} {what} already; remove some (policy key that allows more: {key})"
+            )));
+        }
+        drop(index);
+        if let Some(learnt) = learnt {
+            learnt.note_count(&self.name, key, wanted);
+        }
+        Ok(Room { client: self, kind })
+    }
+
+    /// A pull of a public image begins.
+    pub fn pull_begins(&self, image: &str) {
+        lock(&self.pulls).begin(image, now());
+    }
+
+    /// It has ended. The engine tells of it in the same moment.
+    pub fn pull_ended(&self, image: &str) {
+        lock(&self.pulls).end(image, now() + 1);
+    }
+
+    /// Whether the client was pulling an image at that time, in seconds since the epoch.
+    pub fn was_pulling(&self, image: &str, time: u64) -> bool {
+        lock(&self.pulls).cover(image, time)
     }
 
     /// What it owns.
@@ -193,9 +316,17 @@ impl Client {
         done.map_err(Fault::Internal)
     }
 
-    /// The intended thing is not there.
-    pub async fn give_up(&self, intent: &str) {
-        let _ = self.shared.store.delete(&self.name, Kind::Intent, intent).await;
+    /// The intended thing is not there, if the engine said so. An answer that never came may still have made it: then
+    /// the intent stays for the removal of the client.
+    pub async fn unless_made(
+        &self,
+        intent: &str,
+        answer: Result<Value, Fault>,
+    ) -> Result<Value, Fault> {
+        if matches!(&answer, Err(e) if !matches!(e, Fault::Unreachable(_))) {
+            let _ = self.shared.store.delete(&self.name, Kind::Intent, intent).await;
+        }
+        answer
     }
 
     fn note(&self, kind: Kind, thing: &Thing) {
@@ -206,15 +337,10 @@ impl Client {
             }
         }
         let mut index = self.index();
-        match kind {
-            Kind::Container => index.containers.insert(&thing.id, &thing.name),
-            Kind::Network => index.networks.insert(&thing.id, &thing.name),
-            Kind::Volume => index.volumes.insert(&thing.id, &thing.name),
-            Kind::Tag => index.tags.insert(&thing.id, &thing.name),
-            Kind::Pulled => {
-                index.pulled.insert(thing.id.clone());
-            }
-            Kind::Intent | Kind::Build => {}
+        if let Some(table) = index.table(kind) {
+            table.insert(&thing.id, &thing.name);
+        } else if kind == Kind::Pulled {
+            index.pulled.insert(thing.id.clone());
         }
     }
 
@@ -222,13 +348,9 @@ impl Client {
     pub async fn forget(&self, kind: Kind, id: &str) {
         let known = {
             let mut index = self.index();
-            match kind {
-                Kind::Container => index.containers.remove(id).is_some(),
-                Kind::Network => index.networks.remove(id).is_some(),
-                Kind::Volume => index.volumes.remove(id).is_some(),
-                Kind::Tag => index.tags.remove(id).is_some(),
-                Kind::Pulled => index.pulled.remove(id),
-                Kind::Intent | Kind::Build => true,
+            match index.table(kind) {
+                Some(table) => table.remove(id).is_some(),
+                None => kind != Kind::Pulled || index.pulled.remove(id),
             }
         };
         if known {
@@ -280,7 +402,7 @@ impl Client {
         let mut pins = lock(&self.pins);
         let trusted =
             |w: &&crate::config::WorkspaceConfig| w.trusted && pins::below(shown, &w.path);
-        if self.config.workspaces.iter().any(|w| trusted(&w)) {
+        if self.config().workspaces.iter().any(|w| trusted(&w)) {
             return pins.by_name(found, shown);
         }
         pins.pin(self.engine(), found, shown)
@@ -317,18 +439,11 @@ impl Client {
             "Labels": { chitin_gateway_policy::OWNER_LABEL: self.name },
         });
         let made = self.engine().json(Request::post(&["networks", "create"]).json(&body)).await;
-        match made {
-            Ok((status, v)) if status.is_success() => {
-                let id = v.get("Id").and_then(serde_json::Value::as_str).unwrap_or_default();
-                self.fulfil(&name, Kind::Network, id, DEFAULT_NETWORK).await?;
-                Ok(id.to_owned())
-            }
-            other => {
-                self.give_up(&name).await;
-                let (status, v) = other?;
-                Err(Fault::Engine(status, self.scrub(&crate::answer::message(&v))))
-            }
-        }
+        let made = made.and_then(|a| crate::answer::good_json(self, a, None));
+        let made = self.unless_made(&name, made).await?;
+        let id = made.get("Id").and_then(Value::as_str).unwrap_or_default();
+        self.fulfil(&name, Kind::Network, id, DEFAULT_NETWORK).await?;
+        Ok(id.to_owned())
     }
 }
 

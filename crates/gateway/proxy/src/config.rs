@@ -1,13 +1,16 @@
-//! What an operator writes: [`Config`] for `gateway serve`, [`ClientConfig`] for one client, and their units.
+//! What an operator writes: [`Config`] for `gateway serve`, [`ClientConfig`] for one client.
 //!
-//! A mistake is told with its line: the TOML reader knows where each value stands.
+//! A mistake is told with its line: each value is checked while it is read, and the TOML reader knows where it stands.
 
 use anyhow::{Context, Result, bail};
 use chitin_gateway_policy::{Policy, Workspace};
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use toml::Spanned;
+
+use crate::values::{self, check_cgroup, check_cpus, check_memory, check_name, check_root};
+pub use crate::values::{owner_ids, parse_duration, parse_size, socket_mode, socket_path};
 
 /// Where the engine listens when nothing else is said.
 pub const DEFAULT_DOCKER: &str = "unix:/var/run/docker.sock";
@@ -19,10 +22,10 @@ pub const DEFAULT_ADMIN: &str = "unix:/run/chitin-gateway/admin.sock";
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The engine's socket.
-    #[serde(default = "default_docker")]
+    #[serde(default = "default_docker", deserialize_with = "values::address")]
     pub docker: String,
     /// Where `gateway client …` and metrics are served.
-    #[serde(default = "default_admin")]
+    #[serde(default = "default_admin", deserialize_with = "values::address")]
     pub admin: String,
     /// The directory of the durable store.
     #[serde(default = "default_state")]
@@ -38,7 +41,7 @@ pub struct Config {
     pub defaults: ClientConfig,
     /// The clients that exist from the start.
     #[serde(default, rename = "client")]
-    pub clients: Vec<ClientConfig>,
+    clients: Vec<Spanned<ClientConfig>>,
 }
 
 fn default_docker() -> String {
@@ -59,31 +62,37 @@ fn default_sockets() -> PathBuf {
 #[serde(deny_unknown_fields, default)]
 pub struct ClientConfig {
     /// Its name: letters, digits, `-` and `_`.
+    #[serde(deserialize_with = "values::name")]
     pub name: String,
     /// Its socket (`unix:/path`).
+    #[serde(deserialize_with = "values::some_address")]
     pub listen: Option<String>,
     /// The socket's mode, in octal digits; 0660 if absent.
+    #[serde(deserialize_with = "values::mode")]
     pub mode: Option<String>,
     /// The socket's owner, `uid` or `uid:gid`.
+    #[serde(deserialize_with = "values::owner")]
     pub owner: Option<String>,
     /// The user ids that may connect; everyone who can open the socket if empty.
     pub peer_uids: Vec<u32>,
     /// The runtime of all containers; `chitin` if the engine has it, else the engine's default.
     pub runtime: Option<String>,
     /// The cgroup of the client: a path, or `none` for no budget of its own.
+    #[serde(deserialize_with = "values::cgroup")]
     pub cgroup: Option<String>,
     /// Memory of everything together, e.g. `2g`.
-    #[serde(deserialize_with = "size")]
+    #[serde(deserialize_with = "values::memory")]
     pub memory: Option<u64>,
     /// CPUs of everything together.
+    #[serde(deserialize_with = "values::cpus")]
     pub cpus: Option<f64>,
     /// Processes of everything together.
     pub pids: Option<u64>,
     /// Bytes on disk of everything together.
-    #[serde(deserialize_with = "size")]
+    #[serde(deserialize_with = "values::size")]
     pub storage: Option<u64>,
     /// Most bytes of /dev/shm of one container.
-    #[serde(deserialize_with = "size")]
+    #[serde(deserialize_with = "values::size")]
     pub shm: Option<u64>,
     /// Most containers.
     pub max_containers: Option<usize>,
@@ -96,7 +105,7 @@ pub struct ClientConfig {
     /// Most connections at a time.
     pub max_connections: Option<usize>,
     /// How long the client lives, e.g. `1h`; for ever if absent.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "values::duration")]
     pub timeout: Option<u64>,
     /// Where bind mounts may come from.
     pub workspaces: Vec<WorkspaceConfig>,
@@ -115,9 +124,10 @@ pub struct ClientConfig {
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceConfig {
     /// The path as the client names it.
+    #[serde(deserialize_with = "values::root")]
     pub path: String,
     /// The same directory on the engine's host.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "values::some_root")]
     pub host: Option<String>,
     /// Whether mounts may be written to.
     #[serde(default)]
@@ -182,51 +192,31 @@ impl ClientConfig {
         self
     }
 
-    /// Checks what the types do not.
+    /// Checks what the types do not, for descriptions that were not read from a text.
     pub fn check(&self) -> Result<()> {
-        let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
-        let first = self.name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
-        if !first || self.name.len() > 40 || !self.name.chars().all(word) {
-            bail!(
-                "client name {:?}: use at most 40 lower-case letters, digits, '-' and '_'",
-                self.name
-            );
+        let all = || -> Result<()> {
+            check_name(&self.name)?;
+            self.cpus.map_or(Ok(()), check_cpus)?;
+            self.memory.map_or(Ok(()), check_memory)?;
+            self.mode.as_deref().map_or(Ok(()), |m| socket_mode(m).map(|_| ()))?;
+            self.owner.as_deref().map_or(Ok(()), |o| owner_ids(o).map(|_| ()))?;
+            self.listen.as_deref().map_or(Ok(()), |l| socket_path(l).map(|_| ()))?;
+            self.cgroup.as_deref().map_or(Ok(()), check_cgroup)?;
+            self.workspaces
+                .iter()
+                .flat_map(|w| [Some(&w.path), w.host.as_ref()])
+                .flatten()
+                .try_for_each(|p| check_root(p))
+        };
+        all().with_context(|| format!("client {}", self.name))
+    }
+
+    /// Where it listens: where it says, else in the directory for sockets.
+    pub fn socket(&self, dir: &Path) -> Result<PathBuf> {
+        match &self.listen {
+            Some(listen) => socket_path(listen),
+            None => Ok(dir.join(format!("{}.sock", self.name))),
         }
-        if self.cpus.is_some_and(|c| !c.is_finite() || !(0.01..=4096.0).contains(&c)) {
-            bail!("client {}: cpus must be between 0.01 and 4096", self.name);
-        }
-        if self.memory.is_some_and(|m| m < 8 << 20) {
-            bail!("client {}: memory must be at least 8m", self.name);
-        }
-        if let Some(mode) = &self.mode {
-            u32::from_str_radix(mode, 8)
-                .ok()
-                .filter(|m| *m <= 0o777)
-                .with_context(|| format!("mode {mode:?} must be octal digits such as 0660"))?;
-        }
-        if let Some(owner) = &self.owner {
-            owner_ids(owner)?;
-        }
-        if let Some(listen) = &self.listen {
-            socket_path(listen)?;
-        }
-        if let Some(cgroup) = self.cgroup.as_deref().filter(|c| *c != "none") {
-            let plain = cgroup.starts_with('/')
-                && cgroup.len() > 1
-                && !cgroup.contains("//")
-                && cgroup.split('/').all(|s| s != "..");
-            if !plain && !cgroup.ends_with(".slice") {
-                bail!("cgroup {cgroup:?} must be a path below / or the name of a slice");
-            }
-        }
-        for w in &self.workspaces {
-            for path in [Some(&w.path), w.host.as_ref()].into_iter().flatten() {
-                if !path.starts_with('/') || path.trim_matches('/').is_empty() {
-                    bail!("workspace {path:?} must be an absolute path below /");
-                }
-            }
-        }
-        Ok(())
     }
 
     /// The limits on numbers.
@@ -264,7 +254,6 @@ impl ClientConfig {
             publish_ports: self.publish_ports.unwrap_or(false),
             pull: self.pull.clone(),
             remote_build: self.remote_build.unwrap_or(false),
-            ..Policy::default()
         }
     }
 
@@ -287,100 +276,35 @@ impl Config {
     /// Reads the text of a file.
     pub fn parse(text: &str) -> Result<Self> {
         let config: Self = toml::from_str(text)?;
-        socket_path(&config.docker)?;
-        socket_path(&config.admin)?;
-        let mut names: Vec<&str> = Vec::new();
-        for (n, client) in config.clients.iter().enumerate() {
-            let line = nth_client_line(text, n);
-            client.check().with_context(|| format!("line {line}"))?;
-            if names.contains(&client.name.as_str()) {
+        let mut names = BTreeSet::new();
+        let mut sockets = BTreeSet::from([socket_path(&config.admin)?]);
+        for client in &config.clients {
+            let before = text.get(..client.span().start).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            let client = client.get_ref();
+            if client.name.is_empty() {
+                bail!("line {line}: this client has no name");
+            }
+            if !names.insert(client.name.as_str()) {
                 bail!("line {line}: there are two clients called {:?}", client.name);
             }
-            names.push(&client.name);
+            let socket = config.socket(client)?;
+            if !sockets.insert(socket.clone()) {
+                bail!("line {line}: {} is another one's socket already", socket.display());
+            }
         }
-        let named = ClientConfig { name: "defaults".into(), ..config.defaults.clone() };
-        named.check().context("in [defaults]")?;
         Ok(config)
     }
-}
 
-/// The line of the n-th `[[client]]`, counted from 1.
-fn nth_client_line(text: &str, n: usize) -> usize {
-    text.lines().enumerate().filter(|(_, l)| l.trim() == "[[client]]").nth(n).map_or(0, |l| l.0 + 1)
-}
-
-/// The path of `unix:/path` (also `unix:///path` and a bare path).
-pub fn socket_path(address: &str) -> Result<PathBuf> {
-    let path = address.strip_prefix("unix://").or_else(|| address.strip_prefix("unix:"));
-    let path = path.unwrap_or(address);
-    if !path.starts_with('/') || path.len() > 107 {
-        bail!("{address:?} is no address of a unix socket; write unix:/absolute/path");
+    /// The clients of the file, with the defaults filled in.
+    pub fn clients(&self) -> impl Iterator<Item = ClientConfig> {
+        self.clients.iter().map(|c| c.get_ref().clone().with_defaults(&self.defaults))
     }
-    Ok(PathBuf::from(path))
-}
 
-/// `uid` or `uid:gid`.
-pub fn owner_ids(owner: &str) -> Result<(u32, Option<u32>)> {
-    let (uid, gid) = owner.split_once(':').map_or((owner, None), |(u, g)| (u, Some(g)));
-    let number = |s: &str| s.parse::<u32>().with_context(|| format!("owner {owner:?} must be ids"));
-    Ok((number(uid)?, gid.map(number).transpose()?))
-}
-
-/// `512`, `64k`, `200m`, `2g`, `1t`, also with `b` or `ib` behind.
-pub fn parse_size(text: &str) -> Result<u64> {
-    let lower = text.trim().to_ascii_lowercase();
-    let bare = lower.strip_suffix("ib").or_else(|| lower.strip_suffix('b')).unwrap_or(&lower);
-    let digits = bare.trim_end_matches(['k', 'm', 'g', 't']);
-    let shift = match bare.strip_prefix(digits).unwrap_or_default() {
-        "" => 0,
-        "k" => 10,
-        "m" => 20,
-        "g" => 30,
-        "t" => 40,
-        _ => bail!("size {text:?} must be a number with k, m, g or t"),
-    };
-    let n: u64 = digits.parse().with_context(|| format!("size {text:?} must be a number"))?;
-    n.checked_shl(shift).filter(|v| v >> shift == n).with_context(|| format!("size {text:?}"))
-}
-
-/// `90`, `90s`, `15m`, `2h`, `1d` in seconds.
-pub fn parse_duration(text: &str) -> Result<Duration> {
-    let t = text.trim();
-    let digits = t.trim_end_matches(['s', 'm', 'h', 'd']);
-    let n: u64 = digits.parse().with_context(|| format!("duration {text:?} must be a number"))?;
-    let unit = match t.strip_prefix(digits).unwrap_or_default() {
-        "" | "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        _ => bail!("duration {text:?} must be a number with s, m, h or d"),
-    };
-    Ok(Duration::from_secs(n.saturating_mul(unit)))
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum NumberOrText {
-    Number(u64),
-    Text(String),
-}
-
-fn size<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> {
-    Ok(match Option::<NumberOrText>::deserialize(d)? {
-        None => None,
-        Some(NumberOrText::Number(n)) => Some(n),
-        Some(NumberOrText::Text(t)) => Some(parse_size(&t).map_err(D::Error::custom)?),
-    })
-}
-
-fn duration<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> {
-    Ok(match Option::<NumberOrText>::deserialize(d)? {
-        None => None,
-        Some(NumberOrText::Number(n)) => Some(n),
-        Some(NumberOrText::Text(t)) => {
-            Some(parse_duration(&t).map_err(D::Error::custom)?.as_secs())
-        }
-    })
+    /// Where a client listens.
+    pub fn socket(&self, client: &ClientConfig) -> Result<PathBuf> {
+        client.socket(&self.sockets)
+    }
 }
 
 #[cfg(test)]
@@ -394,7 +318,7 @@ mod tests {
              [[client]]\nname = \"a\"\ntimeout = \"1h\"\nworkspaces = [{ path = \"/builds/a\" }]\n",
         )
         .expect("fine");
-        let a = c.clients.first().cloned().expect("one").with_defaults(&c.defaults);
+        let a = c.clients().next().expect("one");
         assert_eq!(
             (a.memory, a.nano_cpus(), a.timeout),
             (Some(2 << 30), Some(1_500_000_000), Some(3600))
@@ -407,19 +331,24 @@ mod tests {
             ("docker = \"unix:/x\"\nfoo = 1\n", "line 2"),
             ("[[client]]\nname = \"a\"\nmemroy = 1\n", "line 3"),
             ("[[client]]\nname = \"a\"\nmemory = \"2x\"\n", "line 3"),
-            ("[[client]]\nname = \"a\"\n[[client]]\nname = \"A\"\n", "line 3"),
-            ("[[client]]\nname = \"a\"\n[[client]]\nname = \"a\"\n", "line 3"),
+            ("[[client]]\nname = \"a\"\n[[client]] # x\nname = \"A\"\n", "line 4"),
+            ("[[client]]\nname = \"a\"\n[[client]] # x\nname = \"a\"\n", "line 3"),
+            ("\n[[client]] # x\nmemory = \"1g\"\n", "line 2"),
+            ("\ndocker = \"tcp://x:1\"\n", "line 2"),
+            ("[defaults]\nmemory = \"1g\"\ncpus = 0.0\n", "line 3"),
+            ("[defaults]\nmemory = \"1k\"\n", "line 2"),
+            ("[defaults]\nworkspaces = [\n{ path = \"/a\" },\n{ path = \"b\" }]\n", "line 4"),
+            ("[[client]]\nname = \"a\"\n\nmode = \"999\"\n", "line 4"),
+            ("[[client]]\nname = \"a\"\nowner = \"root\"\n", "line 3"),
+            ("[[client]]\nname = \"a\"\ncgroup = \"x\"\n", "line 3"),
+            (
+                "[[client]]\nname = \"a\"\n[[client]]\nname = \"b\"\n\
+                 listen = \"unix:/run/chitin-gateway/a.sock\"\n",
+                "line 3",
+            ),
         ] {
             let e = format!("{:#}", Config::parse(text).expect_err(text));
             assert!(e.contains(line), "{text}: {e}");
         }
-    }
-
-    #[test]
-    fn reads_units() {
-        assert_eq!(parse_size("64KiB").expect("fine"), 65_536);
-        assert!(parse_size("99999999999t").is_err() && parse_size("-1").is_err());
-        assert_eq!(parse_duration("2h").expect("fine").as_secs(), 7200);
-        assert!(socket_path("tcp://x").is_err());
     }
 }

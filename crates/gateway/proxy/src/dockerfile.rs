@@ -316,7 +316,7 @@ fn add(n: usize, rest: &str, options: &Options) -> Result<(), Denied> {
     let hidden = words.contains(['$', '\\']);
     if !options.remote && (lower.contains("://") || lower.contains("git@") || hidden) {
         let why = "ADD of a URL (or of what could become one) is refused; use COPY, or RUN with a download";
-        return Err(no(n, why).key("remote_build"));
+        return Err(no(n, why).key("remote_build").needs(true));
     }
     Ok(())
 }

@@ -2,10 +2,15 @@
 //! done here, since the engine's names are not the client's.
 
 use chitin_gateway_policy::{Denied, OWNER_LABEL, things};
+use hyper::Method;
 use regex_lite::Regex;
 use serde_json::Value;
 
+use crate::answer::good_json;
+use crate::call::Call;
 use crate::client::Client;
+use crate::fault::Fault;
+use crate::store::Kind;
 
 /// A filter whose value no thing has.
 const NOTHING: &str = "chitin.gateway.nothing";
@@ -28,11 +33,12 @@ impl Filters {
     }
 }
 
-/// Splits filters. `translate` gives the engine's value for a filter's value; `None` means that nothing has it.
+/// Splits filters. `translate` gives the engine's value for a filter's value; `None` means that nothing has it, an error
+/// that the filter names something that must be there.
 pub fn split(
     client: &Client,
     filters: Vec<(String, Vec<String>)>,
-    translate: impl Fn(&str, &str) -> Option<String>,
+    translate: impl Fn(&str, &str) -> Result<Option<String>, Denied>,
 ) -> Result<Filters, Denied> {
     let mut names = None;
     let mut out: Vec<(String, Vec<String>)> = Vec::new();
@@ -50,14 +56,37 @@ pub fn split(
             _ => {
                 let told = values
                     .iter()
-                    .map(|v| translate(&key, v).unwrap_or_else(|| NOTHING.to_owned()))
-                    .collect();
+                    .map(|v| Ok(translate(&key, v)?.unwrap_or_else(|| NOTHING.to_owned())))
+                    .collect::<Result<_, Denied>>()?;
                 out.push((key, told));
             }
         }
     }
     out.push(("label".into(), labels));
     Ok(Filters { engine: things::filters_json(&out), names })
+}
+
+/// Own networks or volumes as the engine lists them, not yet renamed.
+pub async fn own(
+    call: &Call,
+    kind: Kind,
+    given: Vec<(String, Vec<String>)>,
+) -> Result<Vec<Value>, Fault> {
+    let client = &call.client;
+    let (path, key) = if kind == Kind::Network { ("networks", "Id") } else { ("volumes", "Name") };
+    let split = split(client, given, |_, v| Ok(Some(v.to_owned())))?;
+    let request = call.request(Method::GET, &[path]).query("filters", split.engine.clone());
+    let mut v = good_json(client, client.engine().json(request).await?, None)?;
+    // Networks are a list, volumes a list in an object.
+    let list = v.get_mut("Volumes").map(Value::take).unwrap_or(v);
+    let Value::Array(mut list) = list else { return Ok(Vec::new()) };
+    let mut index = client.index();
+    let Some(table) = index.table(kind) else { return Ok(Vec::new()) };
+    list.retain(|v| {
+        let id = v.get(key).and_then(Value::as_str).unwrap_or_default();
+        table.name(id).is_some_and(|name| split.name_passes(name))
+    });
+    Ok(list)
 }
 
 /// Whether labels match a `label` filter's values, all of them.

@@ -10,7 +10,7 @@ use hyper::service::service_fn;
 use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use std::io;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::body::{self, Body};
 use crate::call::{self, Reply};
-use crate::client::Client;
+use crate::client::{Client, Connected};
 use crate::config;
 use crate::fault::Fault;
 use crate::pump::{self, End};
@@ -32,6 +32,8 @@ use chitin_gateway_policy::Denied;
 
 /// How long a client may take to send a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
+/// Refused connections that are told why, at a time.
+const MAX_REFUSALS: usize = 64;
 /// The largest body of a request that is served as a raw stream without an upgrade, in bytes.
 const MAX_RAW_BODY_BYTES: u64 = 1 << 20;
 
@@ -50,16 +52,28 @@ pub fn bind(path: &Path, config: &config::ClientConfig) -> Result<UnixListener> 
     let listener = UnixListener::bind(path);
     rustix::process::umask(old);
     let listener = listener.with_context(|| format!("cannot listen on {}", path.display()))?;
+    dress(path, config)?;
+    Ok(listener)
+}
+
+/// Gives a socket its owner and mode.
+pub fn dress(path: &Path, config: &config::ClientConfig) -> Result<()> {
     if let Some(owner) = &config.owner {
         let (uid, gid) = config::owner_ids(owner)?;
         chown(path, Some(uid), gid)
             .with_context(|| format!("cannot give {} to {owner}", path.display()))?;
     }
-    let mode = config.mode.as_deref().unwrap_or("0660");
-    let mode = u32::from_str_radix(mode, 8).with_context(|| format!("mode {mode:?}"))?;
+    let mode = config::socket_mode(config.mode.as_deref().unwrap_or("0660"))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
-        .with_context(|| format!("cannot set the mode of {}", path.display()))?;
-    Ok(listener)
+        .with_context(|| format!("cannot set the mode of {}", path.display()))
+}
+
+/// Removes a socket that nobody listens on.
+pub fn remove_dead(path: &Path) {
+    let socket = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
+    if socket && std::os::unix::net::UnixStream::connect(path).is_err() {
+        let _ = std::fs::remove_file(path);
+    }
 }
 
 /// Accepts connections until the client is closed.
@@ -68,7 +82,8 @@ pub async fn accept(
     client: Arc<Client>,
     mut closing: watch::Receiver<bool>,
 ) {
-    let room = Arc::new(Semaphore::new(client.limits.connections));
+    // Whoever gets no answer because of the refusals under way sees a closed connection.
+    let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -80,16 +95,19 @@ pub async fn accept(
             continue;
         };
         let uid = stream.peer_cred().map(|c| c.uid()).ok();
-        let allowed = &client.config.peer_uids;
-        let welcome = allowed.is_empty() || uid.is_some_and(|u| allowed.contains(&u));
-        let Ok(permit) = room.clone().try_acquire_owned() else { continue };
-        if !welcome {
-            tokio::spawn(refuse(
-                stream,
-                Denied::policy("peer", "this user may not connect").key("peer_uids").into(),
-            ));
-            continue;
-        }
+        let connected = match admit(&client, uid) {
+            Ok(connected) => connected,
+            Err(denied) => {
+                call::note_screened(&client, uid, &denied);
+                if let Ok(permit) = refusals.clone().try_acquire_owned() {
+                    tokio::spawn(async move {
+                        refuse(stream, denied.into()).await;
+                        drop(permit);
+                    });
+                }
+                continue;
+            }
+        };
         let (client, mut closed) = (client.clone(), closing.clone());
         tokio::spawn(async move {
             client.shared.metrics.connections.fetch_add(1, Ordering::Relaxed);
@@ -101,19 +119,37 @@ pub async fn accept(
             // A stream gets a task of its own, so that the memory of this one, which holds everything that a request
             // can become, is not kept as long as the stream.
             if let Some((a, engine)) = joined {
-                tokio::spawn(stream_task(client, a, engine, closed, permit));
+                tokio::spawn(stream_task(client, a, engine, closed, connected));
             }
         });
     }
 }
 
-/// Joins two ends until they are done or the client is closed. The permit counts the connection until then.
+/// Whether one more connection of this user is welcome.
+fn admit(client: &Arc<Client>, uid: Option<u32>) -> Result<Connected, Denied> {
+    let config = client.config();
+    let allowed = &config.peer_uids;
+    if !allowed.is_empty() && !uid.is_some_and(|u| allowed.contains(&u)) {
+        let why = match uid {
+            Some(uid) => format!("user {uid} may not connect"),
+            None => "an unknown user may not connect".to_owned(),
+        };
+        return Err(Denied::policy("peer", why).key("peer_uids"));
+    }
+    Connected::new(client).ok_or_else(|| {
+        let most = client.limits().connections;
+        let denied = Denied::policy("connection", format!("there are {most} already"));
+        Denied { status: 503, ..denied.key("max_connections") }
+    })
+}
+
+/// Joins two ends until they are done or the client is closed; the connection is counted until then.
 async fn stream_task(
     client: Arc<Client>,
     a: End,
     engine: End,
     mut closed: watch::Receiver<bool>,
-    permit: tokio::sync::OwnedSemaphorePermit,
+    connected: Connected,
 ) {
     client.shared.metrics.streams.fetch_add(1, Ordering::Relaxed);
     tokio::select! {
@@ -121,7 +157,7 @@ async fn stream_task(
         _ = closed.changed() => {}
     }
     client.shared.metrics.streams.fetch_sub(1, Ordering::Relaxed);
-    drop(permit);
+    drop(connected);
 }
 
 /// Serves one connection: one request. Returns the two ends of a stream if it became one.
@@ -216,6 +252,10 @@ async fn without_upgrade(
     let length = head.length.unwrap_or(0);
     if length > MAX_RAW_BODY_BYTES {
         let denied = Denied { status: 413, ..Denied::bad("body", "larger than 1 MiB") };
+        refuse(io.stream, denied.into()).await;
+        return None;
+    }
+    if let Err(denied) = head.one_type() {
         refuse(io.stream, denied.into()).await;
         return None;
     }

@@ -4,13 +4,14 @@
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, watch};
+use tokio::task::AbortHandle;
 
 use crate::audit::Audit;
 use crate::cgroup::{self, Budget, Cgroup};
@@ -20,8 +21,9 @@ use crate::engine::Engine;
 use crate::front;
 use crate::learn::Learnt;
 use crate::metrics::{Gauge, Metrics};
+use crate::origins::Origins;
 use crate::pins::Pins;
-use crate::store::{Found, Store};
+use crate::store::{EVERYBODY, Found, Place, Store};
 use crate::sweep::{self, Known};
 use crate::{admin, watch as background};
 
@@ -36,6 +38,7 @@ struct Running {
     closing: watch::Sender<bool>,
     cgroup: Option<Cgroup>,
     from_file: Option<ClientConfig>,
+    expiry: Option<AbortHandle>,
 }
 
 /// The gateway.
@@ -43,6 +46,8 @@ pub struct Gateway {
     /// What all clients share.
     pub(crate) shared: Arc<Shared>,
     clients: Mutex<BTreeMap<String, Running>>,
+    /// Names of clients that are being removed: nobody else has them meanwhile.
+    leaving: std::sync::Mutex<BTreeSet<String>>,
     sockets: PathBuf,
     info: Mutex<Value>,
 }
@@ -90,11 +95,18 @@ impl Gateway {
             store,
             audit,
             metrics: Metrics::default(),
+            origins: Origins::default(),
             dry_run: (dry_run == DryRun::On).then(Learnt::default),
         });
+        let (everybody, found): (Found, Found) =
+            found.into_iter().partition(|left| left.name == EVERYBODY);
+        for (_, thing) in everybody.iter().flat_map(|left| &left.things) {
+            shared.origins.note(&thing.id, &thing.name);
+        }
         let gateway = Arc::new(Self {
             shared,
             clients: Mutex::default(),
+            leaving: std::sync::Mutex::default(),
             sockets,
             info: Mutex::new(Value::Null),
         });
@@ -104,14 +116,24 @@ impl Gateway {
 
     async fn wait_for_engine(&self) -> Result<()> {
         let started = tokio::time::Instant::now();
-        loop {
-            match self.shared.engine.negotiate().await {
-                Ok(_) => break,
-                Err(e) if started.elapsed() > ENGINE_WAIT => bail!("{e}"),
-                Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+        let mut told = false;
+        while let Err(e) = self.shared.engine.negotiate().await {
+            if started.elapsed() > ENGINE_WAIT {
+                bail!("{e}");
             }
+            if !std::mem::replace(&mut told, true) {
+                let seconds = ENGINE_WAIT.as_secs();
+                eprintln!("{e} Waiting for it up to {seconds} s; --docker says where it is.");
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
         let info = self.shared.engine.json(crate::engine::Request::get(&["info"])).await?.1;
+        if self.shared.origins.learn(&info) {
+            eprintln!(
+                "chitin gateway: the engine keeps images in containerd's store, which does not tell what came from a \
+                 registry: clients may use what is pulled through the gateway, and local_images"
+            );
+        }
         *self.info.lock().await = info;
         Ok(())
     }
@@ -165,39 +187,54 @@ impl Gateway {
     ) -> Result<PathBuf> {
         config.check()?;
         let name = config.name.clone();
-        let socket = match &config.listen {
-            Some(listen) => socket_path(listen)?,
-            None => self.sockets.join(format!("{name}.sock")),
-        };
+        let socket = config.socket(&self.sockets)?;
         let mut clients = self.clients.lock().await;
         if clients.contains_key(&name) {
             bail!("there is a client called {name:?} already; remove it first");
         }
+        if self.leaving().contains(&name) {
+            bail!("the client called {name:?} is still being removed; try again in a moment");
+        }
         let info = self.info.lock().await.clone();
         let cgroup = make_cgroup(&config, &info)?;
         let runtime = choose_runtime(&config, &info)?;
-        let policy = config.policy(runtime, cgroup.as_ref().map(|c| c.parent.clone()));
-        self.shared.store.add_client(&name).await.map_err(anyhow::Error::msg)?;
+        let parent = cgroup.as_ref().map(|c| c.parent.clone());
+        let place = Place { cgroup: parent.clone(), socket: socket.clone() };
+        let policy = config.policy(runtime, parent);
+        self.shared.store.add_client(&name, &place).await.map_err(anyhow::Error::msg)?;
         let listener = front::bind(&socket, &config)?;
-        let timeout = config.timeout;
         let client = Client::new(config, policy, socket.clone(), self.shared.clone());
         let (closing, closed) = watch::channel(false);
-        tokio::spawn(front::accept(listener, client.clone(), closed.clone()));
-        if let Some(seconds) = timeout {
-            tokio::spawn(self.clone().expire(name.clone(), seconds, closed));
-        }
-        clients.insert(name, Running { client, closing, cgroup, from_file });
+        tokio::spawn(front::accept(listener, client.clone(), closed));
+        let expiry = self.arm(&client, &closing);
+        clients.insert(name, Running { client, closing, cgroup, from_file, expiry });
         Ok(socket)
+    }
+
+    fn leaving(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sees to it that a client with a timeout, counted from when it came, is removed then.
+    fn arm(
+        self: &Arc<Self>,
+        client: &Client,
+        closing: &watch::Sender<bool>,
+    ) -> Option<AbortHandle> {
+        let timeout = Duration::from_secs(client.config().timeout?);
+        let left = timeout.saturating_sub(client.created.elapsed().unwrap_or_default());
+        let expire = self.clone().expire(client.name.clone(), left, closing.subscribe());
+        Some(tokio::spawn(expire).abort_handle())
     }
 
     async fn expire(
         self: Arc<Self>,
         name: String,
-        seconds: u64,
+        left: Duration,
         mut closed: watch::Receiver<bool>,
     ) {
         tokio::select! {
-            () = tokio::time::sleep(Duration::from_secs(seconds)) => {
+            () = tokio::time::sleep(left) => {
                 eprintln!("chitin gateway: client {name} timed out and is removed");
                 if let Err(e) = self.remove(&name).await {
                     eprintln!("chitin gateway: client {name}: {e:#}");
@@ -209,8 +246,21 @@ impl Gateway {
 
     /// Removes a client and everything it made.
     pub(crate) async fn remove(self: &Arc<Self>, name: &str) -> Result<()> {
-        let running = self.clients.lock().await.remove(name);
-        let running = running.with_context(|| format!("there is no client called {name:?}"))?;
+        let running = {
+            let mut clients = self.clients.lock().await;
+            let running = clients.remove(name);
+            let running = running.with_context(|| format!("there is no client called {name:?}"))?;
+            self.leaving().insert(name.to_owned());
+            running
+        };
+        let removed = self.remove_all_of(&running).await;
+        self.leaving().remove(name);
+        self.shared.metrics.forget(name);
+        removed
+    }
+
+    async fn remove_all_of(&self, running: &Running) -> Result<()> {
+        let name = running.client.name.as_str();
         running.client.closing.store(true, Ordering::Release);
         let _ = std::fs::remove_file(&running.client.socket);
         let _ = running.closing.send(true);
@@ -222,7 +272,7 @@ impl Gateway {
         let client = running.client.clone();
         let _ = tokio::task::spawn_blocking(move || client.unpin()).await;
         if let Some(cgroup) = &running.cgroup {
-            cgroup.remove();
+            cgroup::remove(&cgroup.parent);
         }
         // On failure the record stays, so that the next start tries again.
         swept.map_err(|e| anyhow::anyhow!("client {name}: {e}"))?;
@@ -231,16 +281,17 @@ impl Gateway {
 
     /// Removes what clients left behind when a gateway before this one ended without removing it.
     async fn recover(&self, found: Found) -> Result<()> {
-        for (name, things) in found {
-            let n = things.len();
+        for left in found {
+            let (name, n) = (&left.name, left.things.len());
             eprintln!("chitin gateway: removing what client {name} left ({n} entries on record)");
-            let known = Known::new(&name, &things);
-            sweep::sweep(&self.shared, &known)
-                .await
-                .map_err(|e| anyhow::anyhow!("client {name}: {e}"))?;
-            Pins::new(&name).clear(&self.shared.engine);
-            cgroup::remove_parent(&default_cgroup(&name));
-            self.shared.store.forget_client(&name).await.map_err(anyhow::Error::msg)?;
+            let swept = sweep::sweep(&self.shared, &Known::new(&left)).await;
+            swept.map_err(|e| anyhow::anyhow!("client {name}: {e}"))?;
+            Pins::new(name).clear(&self.shared.engine);
+            if let Some(parent) = &left.place.cgroup {
+                cgroup::remove(parent);
+            }
+            front::remove_dead(&left.place.socket);
+            self.shared.store.forget_client(name).await.map_err(anyhow::Error::msg)?;
         }
         Ok(())
     }
@@ -261,47 +312,77 @@ impl Gateway {
         tokio::spawn(background::storage(self.clone()));
     }
 
-    /// Makes the clients those of a configuration: new ones come, vanished ones go, changed ones get their policy.
+    /// Makes the clients those of a configuration: new ones come, vanished ones go, changed ones get their policy. What
+    /// fails for one client is told and holds up no other.
     async fn apply(self: &Arc<Self>, config: &Config) -> Result<()> {
-        let wanted: BTreeMap<String, ClientConfig> = config
-            .clients
-            .iter()
-            .map(|c| (c.name.clone(), c.clone().with_defaults(&config.defaults)))
-            .collect();
+        let wanted: BTreeMap<String, ClientConfig> =
+            config.clients().map(|c| (c.name.clone(), c)).collect();
         let have: Vec<(String, ClientConfig)> = {
             let clients = self.clients.lock().await;
             let file = clients.iter().filter_map(|(n, r)| Some((n.clone(), r.from_file.clone()?)));
             file.collect()
         };
+        let mut failed = 0_usize;
+        let mut note = |name: &str, result: Result<()>| {
+            if let Err(e) = result {
+                eprintln!("chitin gateway: client {name}: {e:#}");
+                failed += 1;
+            }
+        };
         for (name, old) in have {
             match wanted.get(&name) {
-                None => self.remove(&name).await?,
-                Some(new) if *new != old => {
-                    self.change(&name, new.clone()).await?;
-                }
+                None => note(&name, self.remove(&name).await),
+                Some(new) if *new != old => note(&name, self.change(&name, new.clone()).await),
                 Some(_) => {}
             }
         }
         for (name, new) in wanted {
             let known = self.clients.lock().await.contains_key(&name);
             if !known {
-                self.add(new.clone(), Some(new)).await.with_context(|| format!("client {name}"))?;
+                note(&name, self.add(new.clone(), Some(new)).await.map(|_| ()));
             }
         }
-        Ok(())
+        match failed {
+            0 => Ok(()),
+            n => bail!("{n} of the file's clients are not as it says; see above"),
+        }
     }
 
-    /// A changed client keeps what it made; its policy and budget are the new ones from now on.
-    async fn change(&self, name: &str, new: ClientConfig) -> Result<()> {
+    /// A changed client keeps what it made; its policy, limits and budget are the new ones from now on.
+    async fn change(self: &Arc<Self>, name: &str, new: ClientConfig) -> Result<()> {
         let info = self.info.lock().await.clone();
         let mut clients = self.clients.lock().await;
         let Some(running) = clients.get_mut(name) else { return Ok(()) };
-        running.cgroup = make_cgroup(&new, &info)?;
-        let runtime = choose_runtime(&new, &info)?;
+        let mut now = new.clone();
+        // Its containers are in the one and its users hold the other, so these two cannot be exchanged.
+        let old = running.client.config();
+        if new.socket(&self.sockets)? != running.client.socket || new.cgroup != old.cgroup {
+            eprintln!(
+                "chitin gateway: client {name}: its socket and its cgroup stay; remove and add it to change them"
+            );
+            now.listen = Some(format!("unix:{}", running.client.socket.display()));
+            now.cgroup.clone_from(&old.cgroup);
+        }
+        front::dress(&running.client.socket, &now)?;
+        running.cgroup = make_cgroup(&now, &info)?;
+        let runtime = choose_runtime(&now, &info)?;
         let parent = running.cgroup.as_ref().map(|c| c.parent.clone());
-        running.client.set_policy(new.policy(runtime, parent));
+        let policy = now.policy(runtime, parent);
+        running.client.change(now, policy);
+        if let Some(expiry) = running.expiry.take() {
+            expiry.abort();
+        }
+        running.expiry = self.arm(&running.client, &running.closing);
         running.from_file = Some(new);
         Ok(())
+    }
+
+    /// The engine's directory, as this process finds it; nothing where it may not look.
+    pub(crate) async fn engine_root(&self) -> Option<PathBuf> {
+        let info = self.info.lock().await;
+        let root = info.get("DockerRootDir").and_then(Value::as_str)?.trim_start_matches('/');
+        let pid = self.shared.engine.process().ok()?;
+        Some(PathBuf::from(format!("/proc/{pid}/root")).join(root))
     }
 }
 
@@ -433,7 +514,8 @@ async fn serve(path: &Path, mut config: Config) -> Result<()> {
     let defaults = Arc::new(config.defaults.clone());
     admin::listen(&gateway, &socket_path(&config.admin)?, &defaults)?;
     gateway.apply(&config).await?;
-    eprintln!("chitin gateway: {} clients, admin at {}", config.clients.len(), config.admin);
+    let n = config.clients().count();
+    eprintln!("chitin gateway: {n} clients, admin at {}", config.admin);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;

@@ -4,6 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use crate::store::Kind;
+
 /// Things with an id and a name of the client's.
 #[derive(Debug, Default)]
 pub struct Table {
@@ -101,6 +103,19 @@ pub struct Index {
     pub tags: Table,
     /// Public images that were pulled or used.
     pub pulled: BTreeSet<String>,
+}
+
+impl Index {
+    /// The table of a kind of things, if they have one.
+    pub fn table(&mut self, kind: Kind) -> Option<&mut Table> {
+        match kind {
+            Kind::Container => Some(&mut self.containers),
+            Kind::Network => Some(&mut self.networks),
+            Kind::Volume => Some(&mut self.volumes),
+            Kind::Tag => Some(&mut self.tags),
+            Kind::Pulled | Kind::Intent | Kind::Build => None,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -2,11 +2,11 @@
 //! that the policy that a build needs can be printed at its end. Refusals without a key stay refusals.
 
 use chitin_gateway_policy::{Denied, Policy, Workspace};
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 
+use crate::cgroup::{Budget, Cgroup};
 use crate::client::Client;
 
 /// What was learnt, for each client: key and value as TOML.
@@ -15,88 +15,76 @@ pub struct Learnt {
     found: Mutex<BTreeMap<String, BTreeMap<String, String>>>,
 }
 
+/// Raises a limit to what is needed; the new one.
+fn raise(limit: &mut Option<u64>, needs: &str) -> Option<String> {
+    let n: u64 = needs.parse().ok()?;
+    limit.is_some_and(|l| n > l).then(|| limit.insert(n).to_string())
+}
+
+/// Allows what was not allowed.
+fn allow(flag: &mut bool) -> Option<String> {
+    (!std::mem::replace(flag, true)).then(|| "true".to_owned())
+}
+
+/// A writable workspace more, in front, since the first root that a source is below decides.
+fn add_workspace(all: &mut Vec<Workspace>, path: &str) -> Option<String> {
+    let plain = path.starts_with('/') && path.len() > 1;
+    if !plain || all.iter().any(|w| w.path == path && w.writable) {
+        return None;
+    }
+    all.insert(0, Workspace { path: path.to_owned(), host: None, writable: true });
+    let shown: Vec<String> = all
+        .iter()
+        .map(|w| format!("{{ path = {:?}, writable = {} }}", w.path, w.writable))
+        .collect();
+    Some(format!("[{}]", shown.join(", ")))
+}
+
 impl Learnt {
-    fn note(&self, client: &str, key: &str, value: String) {
+    /// Notes what a client needs.
+    pub fn note(&self, client: &str, key: &str, value: String) {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         found.entry(client.to_owned()).or_default().insert(key.to_owned(), value);
     }
 
+    /// Notes the highest number that a client needs.
+    pub fn note_count(&self, client: &str, key: &str, n: usize) {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let noted = found.entry(client.to_owned()).or_default().entry(key.to_owned()).or_default();
+        if noted.parse().unwrap_or(0) < n {
+            *noted = n.to_string();
+        }
+    }
+
     /// Lifts a refusal if a key would; false means that it stays.
-    pub fn learn(&self, client: &Client, denied: &Denied, body: &Value) -> bool {
+    pub fn learn(&self, client: &Client, denied: &Denied) -> bool {
+        let (Some(key), Some(needs)) = (denied.key, denied.needs.as_deref()) else { return false };
         let mut policy = Policy::clone(&client.policy());
-        let number =
-            |key: &str| body.pointer(&format!("/HostConfig/{key}")).and_then(Value::as_u64);
-        let raise = |key: &str, field: &str, limit: &mut Option<u64>| match number(field) {
-            Some(n) if limit.is_some_and(|l| n > l) => {
-                *limit = Some(n);
-                self.note(&client.name, key, n.to_string());
-                true
+        let value = match key {
+            "memory" => raise(&mut policy.memory, needs),
+            "pids" => raise(&mut policy.pids, needs),
+            "shm" => raise(&mut policy.shm, needs),
+            "cpus" => raise(&mut policy.nano_cpus, needs)
+                .and_then(|nano| Some(format!("{:.2}", nano.parse::<f64>().ok()? / 1e9))),
+            "publish_ports" => allow(&mut policy.publish_ports),
+            "remote_build" => allow(&mut policy.remote_build),
+            "workspaces" => add_workspace(&mut policy.workspaces, needs),
+            "pull" => {
+                policy.pull.push(needs.to_owned());
+                Some(format!("{:?}", policy.pull))
             }
-            _ => false,
+            _ => None,
         };
-        let lifted = match denied.key {
-            Some("memory") => raise("memory", "Memory", &mut policy.memory),
-            Some("pids") => raise("pids", "PidsLimit", &mut policy.pids),
-            Some("shm") => raise("shm", "ShmSize", &mut policy.shm),
-            Some("nano_cpus") => match number("NanoCpus") {
-                Some(n) if policy.nano_cpus.is_some_and(|l| n > l) => {
-                    policy.nano_cpus = Some(n);
-                    self.note(&client.name, "cpus", format!("{:.2}", n as f64 / 1e9));
-                    true
-                }
-                _ => false,
-            },
-            Some("publish_ports") if !policy.publish_ports => {
-                policy.publish_ports = true;
-                self.note(&client.name, "publish_ports", "true".into());
-                true
-            }
-            Some("workspaces") => self.learn_workspaces(client, body, &mut policy),
-            _ => false,
-        };
-        if lifted {
-            client.set_policy(policy);
-        }
-        lifted
-    }
-
-    /// Every absolute bind source becomes a writable workspace.
-    fn learn_workspaces(&self, client: &Client, body: &Value, policy: &mut Policy) -> bool {
-        let list = |key: &str| {
-            let list = body.pointer(&format!("/HostConfig/{key}")).and_then(Value::as_array);
-            list.cloned().unwrap_or_default()
-        };
-        let binds = list("Binds");
-        let binds = binds.iter().filter_map(Value::as_str).filter_map(|b| b.split(':').next());
-        let mounts = list("Mounts");
-        let mounts = mounts
-            .iter()
-            .filter(|m| m.get("Type").and_then(Value::as_str) == Some("bind"))
-            .filter_map(|m| m.get("Source").and_then(Value::as_str));
-        let mut grown = false;
-        for source in binds.chain(mounts).filter(|s| s.starts_with('/') && s.len() > 1) {
-            if policy.workspaces.iter().all(|w| w.path != source) {
-                // In front, since the first root that a source is below decides.
-                let w = Workspace { path: source.to_owned(), host: None, writable: true };
-                policy.workspaces.insert(0, w);
-                grown = true;
+        let Some(value) = value else { return false };
+        self.note(&client.name, key, value);
+        if let Some(parent) = policy.cgroup_parent.as_deref() {
+            // What one container may have, all of them together must be able to have.
+            let budget =
+                Budget { memory: policy.memory, nano_cpus: policy.nano_cpus, pids: policy.pids };
+            if let Err(e) = Cgroup::again(parent, budget) {
+                eprintln!("chitin gateway: client {}: {e:#}", client.name);
             }
         }
-        if grown {
-            let all = policy.workspaces.iter();
-            let shown: Vec<String> = all
-                .map(|w| format!("{{ path = {:?}, writable = {} }}", w.path, w.writable))
-                .collect();
-            self.note(&client.name, "workspaces", format!("[{}]", shown.join(", ")));
-        }
-        grown
-    }
-
-    /// Lets an image be pulled.
-    pub fn learn_pull(&self, client: &Client, name: &str) -> bool {
-        let mut policy = Policy::clone(&client.policy());
-        policy.pull.push(name.to_owned());
-        self.note(&client.name, "pull", format!("{:?}", policy.pull));
         client.set_policy(policy);
         true
     }

@@ -35,6 +35,12 @@ impl Metrics {
         *map.entry((client.to_owned(), verdict)).or_default() += 1;
     }
 
+    /// A client is gone, and its counters with it: there may be thousands of names in a day.
+    pub fn forget(&self, client: &str) {
+        let mut map = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        map.retain(|(name, _), _| name != client);
+    }
+
     /// Everything as text.
     pub fn render(&self, gauges: &[Gauge]) -> String {
         let mut out = String::from("# TYPE chitin_gateway_requests_total counter\n");

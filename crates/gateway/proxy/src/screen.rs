@@ -27,6 +27,23 @@ pub struct Head {
     pub upgrade: bool,
     /// The content type.
     pub content_type: Option<String>,
+    /// How many content types were given: some clients name two for an archive, where none matters.
+    pub content_types: usize,
+}
+
+impl Head {
+    /// Refuses a body whose type is not clear; for endpoints whose body has one.
+    pub fn one_type(&self) -> Result<(), Denied> {
+        one_type(self.content_types)
+    }
+}
+
+/// Refuses more than one content type.
+pub fn one_type(given: usize) -> Result<(), Denied> {
+    if given > 1 {
+        return Err(Denied::bad("header content-type", "given more than once"));
+    }
+    Ok(())
 }
 
 /// Where the head ends, if it does.
@@ -118,6 +135,7 @@ fn request_line(line: &str) -> Result<Head, Denied> {
         chunked: false,
         upgrade: false,
         content_type: None,
+        content_types: 0,
     })
 }
 
@@ -158,14 +176,12 @@ fn header(name: &str, value: &str, head: &mut Head, seen: &mut Seen) -> Result<(
             return Err(bad("send the body as it is"));
         }
         "content-type" => {
-            if head.content_type.is_some() {
-                return Err(bad("given more than once"));
-            }
+            head.content_types += 1;
             let kind = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
             if kind.starts_with("multipart/") || kind == "application/x-www-form-urlencoded" {
                 return Err(Denied { status: 415, ..bad("form bodies are refused") });
             }
-            head.content_type = Some(kind);
+            head.content_type.get_or_insert(kind);
         }
         _ => {}
     }
@@ -226,6 +242,9 @@ mod tests {
         .expect("fine");
         assert!(h.upgrade && !h.chunked && h.length == Some(2));
         assert_eq!(h.content_type.as_deref(), Some("application/json"));
+        assert!(h.one_type().is_ok());
+        let two = b"POST /build HTTP/1.1\r\nContent-Type: a/b\r\nContent-Type: c/d\r\n\r\n";
+        assert!(check(two).expect("for endpoints to judge").one_type().is_err());
         assert_eq!(end(b"GET / HTTP/1.1\r\n\r\nbody"), Some(18));
     }
 }

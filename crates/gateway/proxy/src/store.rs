@@ -6,16 +6,19 @@
 use anyhow::{Context, Result};
 use redb::{Database, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use tokio::sync::oneshot;
 
 /// Keys are `client NUL kind NUL id`; values are a [`Thing`] as JSON.
 const THINGS: TableDefinition<&str, &str> = TableDefinition::new("things");
-/// Clients that have or had a socket.
+/// Clients that have or had a socket; values are a [`Place`] as JSON.
 const CLIENTS: TableDefinition<&str, &str> = TableDefinition::new("clients");
 /// Changes that are committed together at most.
 const MAX_BATCH: usize = 512;
+
+/// No client's name: what is known for all of them, and stays when they go.
+pub const EVERYBODY: &str = "";
 
 /// What sort of thing an entry is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -73,10 +76,30 @@ pub struct Thing {
     pub name: String,
 }
 
+/// Where a client was, beside the engine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The parent of its control groups.
+    pub cgroup: Option<String>,
+    /// Its socket.
+    pub socket: PathBuf,
+}
+
+/// What the store held of one client.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// The client.
+    pub name: String,
+    /// Where it was.
+    pub place: Place,
+    /// What it made.
+    pub things: Vec<(Kind, Thing)>,
+}
+
 enum Change {
     Put(String, String),
     Delete(String),
-    Client(String),
+    Client(String, String),
     Forget(String),
 }
 
@@ -88,7 +111,7 @@ pub struct Store {
 }
 
 /// What the store held when it was opened.
-pub type Found = Vec<(String, Vec<(Kind, Thing)>)>;
+pub type Found = Vec<Left>;
 
 fn key(client: &str, kind: Kind, id: &str) -> String {
     format!("{client}\0{}\0{id}", kind.key())
@@ -147,8 +170,9 @@ impl Store {
     }
 
     /// Records that a client exists.
-    pub async fn add_client(&self, client: &str) -> Result<(), String> {
-        self.change(vec![Change::Client(client.into())]).await
+    pub async fn add_client(&self, client: &str, place: &Place) -> Result<(), String> {
+        let value = serde_json::to_string(place).map_err(|e| e.to_string())?;
+        self.change(vec![Change::Client(client.into(), value)]).await
     }
 
     /// Forgets a client and everything about it.
@@ -165,7 +189,9 @@ fn load(db: &Database) -> Result<Found> {
     let read = db.begin_read()?;
     let mut found: Found = Vec::new();
     for row in read.open_table(CLIENTS)?.iter()? {
-        found.push((row?.0.value().to_owned(), Vec::new()));
+        let (name, place) = row?;
+        let place = serde_json::from_str(place.value()).unwrap_or_default();
+        found.push(Left { name: name.value().to_owned(), place, things: Vec::new() });
     }
     for row in read.open_table(THINGS)?.iter()? {
         let (k, v) = row?;
@@ -175,9 +201,13 @@ fn load(db: &Database) -> Result<Found> {
             continue;
         };
         let thing: Thing = serde_json::from_str(v.value())?;
-        match found.iter_mut().find(|(name, _)| name == client) {
-            Some((_, things)) => things.push((kind, thing)),
-            None => found.push((client.to_owned(), vec![(kind, thing)])),
+        match found.iter_mut().find(|left| left.name == client) {
+            Some(left) => left.things.push((kind, thing)),
+            None => found.push(Left {
+                name: client.to_owned(),
+                things: vec![(kind, thing)],
+                ..Left::default()
+            }),
         }
     }
     Ok(found)
@@ -213,8 +243,8 @@ fn commit<'a>(db: &Database, changes: impl Iterator<Item = &'a Change>) -> Resul
                 Change::Delete(k) => {
                     things.remove(k.as_str())?;
                 }
-                Change::Client(name) => {
-                    clients.insert(name.as_str(), "")?;
+                Change::Client(name, place) => {
+                    clients.insert(name.as_str(), place.as_str())?;
                 }
                 Change::Forget(name) => {
                     clients.remove(name.as_str())?;
@@ -237,11 +267,12 @@ mod tests {
     async fn remembers_what_was_put() {
         let dir = std::env::temp_dir().join(format!("chitin-store-{}", std::process::id()));
         let path = dir.join("a.redb");
+        let place = Place { cgroup: Some("/a".into()), socket: "/run/a.sock".into() };
         let thing = |id: &str| Thing { id: id.into(), name: "web".into() };
         {
             let (store, found) = Store::open(&path).expect("open");
             assert!(found.is_empty());
-            store.add_client("a").await.expect("add");
+            store.add_client("a", &place).await.expect("add");
             store.put("a", &[(Kind::Intent, &thing("ct-a.web"))]).await.expect("put");
             store.fulfil("a", "ct-a.web", Kind::Container, &thing("1")).await.expect("fulfil");
             store.put("ab", &[(Kind::Volume, &thing("v"))]).await.expect("put");
@@ -263,8 +294,12 @@ mod tests {
         assert_eq!(
             found,
             vec![
-                ("a".to_owned(), vec![(Kind::Container, thing("1"))]),
-                ("ab".to_owned(), vec![(Kind::Volume, thing("v"))]),
+                Left { name: "a".into(), place, things: vec![(Kind::Container, thing("1"))] },
+                Left {
+                    name: "ab".into(),
+                    things: vec![(Kind::Volume, thing("v"))],
+                    ..Left::default()
+                },
             ]
         );
         std::fs::remove_dir_all(dir).expect("remove");

@@ -2,6 +2,7 @@
 //! nothing is left. Works from the store and the labels alone, so also after a crash.
 
 use chitin_gateway_policy::{OWNER_LABEL, name_prefix, private_repo};
+use hyper::StatusCode;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use crate::client::Shared;
 use crate::engine::Request;
 use crate::fault::Fault;
-use crate::store::{Kind, Thing};
+use crate::store::{Kind, Left};
 
 /// Removals at a time.
 const AT_ONCE: usize = 8;
@@ -24,19 +25,21 @@ pub struct Known {
     containers: BTreeSet<String>,
     volumes: BTreeSet<String>,
     built: bool,
+    cgroup: Option<String>,
 }
 
 impl Known {
     /// From the store's entries.
-    pub fn new(client: &str, things: &[(Kind, Thing)]) -> Self {
+    pub fn new(left: &Left) -> Self {
         let ids = |kind: Kind| {
-            things.iter().filter(|(k, _)| *k == kind).map(|(_, t)| t.id.clone()).collect()
+            left.things.iter().filter(|(k, _)| *k == kind).map(|(_, t)| t.id.clone()).collect()
         };
         Self {
-            client: client.into(),
+            client: left.name.clone(),
             containers: ids(Kind::Container),
             volumes: ids(Kind::Volume),
-            built: things.iter().any(|(k, _)| *k == Kind::Build),
+            built: left.things.iter().any(|(k, _)| *k == Kind::Build),
+            cgroup: left.place.cgroup.clone(),
         }
     }
 
@@ -49,6 +52,7 @@ impl Known {
             volumes: index.volumes.iter().map(|(id, _)| id.to_owned()).collect(),
             // A build that was just cut off may leave containers for a moment.
             built: true,
+            cgroup: client.policy().cgroup_parent.clone(),
         }
     }
 }
@@ -94,21 +98,34 @@ async fn list(shared: &Shared, request: Request, field: Option<&str>) -> Result<
     })
 }
 
-/// Deletes by path segments, several at a time; returns how many there were.
-async fn delete_all(shared: &Arc<Shared>, requests: Vec<Request>) -> usize {
-    let n = requests.len();
+/// What it means that the engine refuses a removal because of a conflict.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Conflict {
+    /// What is in the way goes as well; it is tried again.
+    Again,
+    /// When nothing of the client is in the way any more, somebody else's is: it stays.
+    Stays,
+}
+
+/// Deletes by path segments, several at a time; returns how many have to be looked at again.
+async fn delete_all(shared: &Arc<Shared>, requests: Vec<Request>, conflict: Conflict) -> usize {
+    let mut n = 0;
     let room = Arc::new(tokio::sync::Semaphore::new(AT_ONCE));
     let mut tasks = tokio::task::JoinSet::new();
     for request in requests {
         let (shared, room) = (shared.clone(), room.clone());
         tasks.spawn(async move {
             let _permit = room.acquire_owned().await;
-            if shared.engine.json(request).await.is_ok_and(|(status, _)| status.is_success()) {
+            let status = shared.engine.json(request).await.map(|(status, _)| status);
+            if status.as_ref().is_ok_and(StatusCode::is_success) {
                 shared.metrics.removed.fetch_add(1, Ordering::Relaxed);
             }
+            !(conflict == Conflict::Stays && status.is_ok_and(|s| s == StatusCode::CONFLICT))
         });
     }
-    while tasks.join_next().await.is_some() {}
+    while let Some(again) = tasks.join_next().await {
+        n += usize::from(again.unwrap_or(true));
+    }
     n
 }
 
@@ -118,26 +135,30 @@ async fn once(shared: &Arc<Shared>, known: &Known) -> Result<usize, Fault> {
     let filter = label_filter(&known.client);
     let request = Request::get(&["containers", "json"]).query("all", "1");
     let containers = list(shared, request.query("filters", filter.clone()), None).await?;
-    let mine = |c: &Value| {
+    let mut doomed = Vec::new();
+    for c in &containers {
+        let id = text(c, "Id");
         let named = c.get("Names").and_then(Value::as_array).is_some_and(|names| {
             names
                 .iter()
                 .filter_map(Value::as_str)
                 .any(|n| n.trim_start_matches('/').starts_with(&prefix))
         });
-        // Containers of a cut-off build have names of the engine's and the label of their stage.
-        named || known.built || known.containers.contains(text(c, "Id"))
-    };
-    let doomed = containers.iter().filter(|c| mine(c)).map(|c| {
-        Request::delete(&["containers", text(c, "Id")]).query("force", "1").query("v", "1")
-    });
-    let mut n = delete_all(shared, doomed.collect()).await;
+        if named
+            || known.containers.contains(id)
+            || (known.built && of_build(shared, known, id).await?)
+        {
+            let request = Request::delete(&["containers", id]);
+            doomed.push(request.query("force", "1").query("v", "1"));
+        }
+    }
+    let mut n = delete_all(shared, doomed, Conflict::Again).await;
 
     let request = Request::get(&["networks"]).query("filters", filter.clone());
     let networks = list(shared, request, None).await?;
     let doomed = networks.iter().filter(|v| text(v, "Name").starts_with(&prefix));
     let doomed = doomed.map(|v| Request::delete(&["networks", text(v, "Id")]));
-    n += delete_all(shared, doomed.collect()).await;
+    n += delete_all(shared, doomed.collect(), Conflict::Again).await;
 
     let request = Request::get(&["volumes"]).query("filters", filter.clone());
     let volumes = list(shared, request, Some("Volumes")).await?;
@@ -145,11 +166,20 @@ async fn once(shared: &Arc<Shared>, known: &Known) -> Result<usize, Fault> {
     // Labels of volumes come from requests only, never from images.
     let doomed: BTreeSet<String> = volumes.iter().map(name).collect();
     let doomed = doomed.iter().map(|v| Request::delete(&["volumes", v]));
-    n += delete_all(shared, doomed.collect()).await;
+    n += delete_all(shared, doomed.collect(), Conflict::Again).await;
     n += stray_volumes(shared, known).await?;
 
     n += images(shared, known).await?;
     Ok(n)
+}
+
+/// Whether a container with the client's label, but a name of the engine's, is one of a cut-off build. It may also be
+/// somebody else's from an image of the client, which gave it the label: builds are below the client's control group.
+async fn of_build(shared: &Shared, known: &Known, id: &str) -> Result<bool, Fault> {
+    let Some(cgroup) = &known.cgroup else { return Ok(true) };
+    let (status, v) = shared.engine.json(Request::get(&["containers", id, "json"])).await?;
+    let parent = v.pointer("/HostConfig/CgroupParent").and_then(Value::as_str);
+    Ok(status.is_success() && parent == Some(cgroup))
 }
 
 /// Volumes on record that carry no label (an engine that lost it, a race).
@@ -159,7 +189,8 @@ async fn stray_volumes(shared: &Arc<Shared>, known: &Known) -> Result<usize, Fau
     let doomed = volumes.iter().map(|v| text(v, "Name")).filter(|name| {
         name.starts_with(&prefix) || (known.volumes.contains(*name) && name.len() == 64)
     });
-    Ok(delete_all(shared, doomed.map(|v| Request::delete(&["volumes", v])).collect()).await)
+    let doomed = doomed.map(|v| Request::delete(&["volumes", v])).collect();
+    Ok(delete_all(shared, doomed, Conflict::Again).await)
 }
 
 async fn images(shared: &Arc<Shared>, known: &Known) -> Result<usize, Fault> {
@@ -170,13 +201,17 @@ async fn images(shared: &Arc<Shared>, known: &Known) -> Result<usize, Fault> {
         .flat_map(|i| i.get("RepoTags").and_then(Value::as_array).into_iter().flatten())
         .filter_map(Value::as_str)
         .filter(|t| t.starts_with(&repo));
-    let mut n = delete_all(shared, tags.map(|t| Request::delete(&["images", t])).collect()).await;
+    // The name goes even if somebody runs the image.
+    let doomed = tags.map(|t| Request::delete(&["images", t]).query("force", "1"));
+    let mut n = delete_all(shared, doomed.collect(), Conflict::Again).await;
     let filter = json!({
         "dangling": ["true"], "label": [format!("{OWNER_LABEL}={}", known.client)],
     });
     let request = Request::get(&["images", "json"]).query("filters", filter.to_string());
     let dangling = list(shared, request, None).await?;
-    let doomed = dangling.iter().map(|i| Request::delete(&["images", text(i, "Id")]));
-    n += delete_all(shared, doomed.collect()).await;
+    // What came from a registry has its label from there.
+    let built = |i: &&Value| shared.origins.local(i);
+    let doomed = dangling.iter().filter(built).map(|i| Request::delete(&["images", text(i, "Id")]));
+    n += delete_all(shared, doomed.collect(), Conflict::Stays).await;
     Ok(n)
 }

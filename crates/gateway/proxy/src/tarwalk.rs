@@ -18,6 +18,10 @@ use crate::body::{Body, BoxError, drain};
 const MAX_ENTRIES: usize = 1_000_000;
 /// The longest path, in bytes.
 const MAX_PATH_BYTES: usize = 4096;
+/// What a build's context may be when it is unpacked, in bytes.
+const MAX_UNPACKED_BYTES: u64 = 16 << 30;
+/// What gzip begins with.
+const GZIP: &[u8] = b"\x1f\x8b";
 /// Chunks that wait between the client and the walker, and between the walker and the engine.
 const QUEUED_CHUNKS: usize = 8;
 /// Bytes that are sent to the engine at once.
@@ -214,7 +218,7 @@ fn stays_inside(path: &str, target: &str) -> bool {
     true
 }
 
-/// Walks one archive.
+/// Walks one archive. A build's context may be packed with gzip, as some clients send it; the engine gets a plain tar.
 pub fn copy(
     mut from: impl Read,
     to: &mut impl Write,
@@ -224,7 +228,31 @@ pub fn copy(
     let mut magic = [0_u8; 6];
     let n = read_some(&mut from, &mut magic)?;
     let start = magic.get(..n).unwrap_or_default();
-    let packed: [&[u8]; 4] = [b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd"];
+    let whole = Read::chain(start, &mut from);
+    if start.starts_with(GZIP) && purpose == Purpose::Context {
+        let mut unpacked = flate2::read::GzDecoder::new(whole).take(MAX_UNPACKED_BYTES);
+        copy_plain(&mut unpacked, to, purpose, rewriter)?;
+        if unpacked.limit() == 0 {
+            return Err(bad(format!("is larger than {MAX_UNPACKED_BYTES} bytes when unpacked")));
+        }
+    } else {
+        copy_plain(whole, to, purpose, rewriter)?;
+    }
+    // What follows the end of the archive is read, so that the client can finish, and goes nowhere.
+    io::copy(&mut from, &mut io::sink()).map_err(|e| bad(e.to_string()))?;
+    Ok(())
+}
+
+fn copy_plain(
+    mut from: impl Read,
+    to: &mut impl Write,
+    purpose: Purpose,
+    rewriter: &mut dyn Rewriter,
+) -> Result<(), Denied> {
+    let mut magic = [0_u8; 6];
+    let n = read_some(&mut from, &mut magic)?;
+    let start = magic.get(..n).unwrap_or_default();
+    let packed: [&[u8]; 4] = [GZIP, b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd"];
     if packed.iter().any(|m| start.starts_with(m)) {
         return Err(bad("is compressed; send a plain tar"));
     }
@@ -242,10 +270,7 @@ pub fn copy(
     rewriter.finish()?;
     builder.finish().map_err(|e| bad(e.to_string()))?;
     drop(builder);
-    to.flush().map_err(|e| bad(e.to_string()))?;
-    // What follows the end of the archive is read, so that the client can finish, and goes nowhere.
-    io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(|e| bad(e.to_string()))?;
-    Ok(())
+    to.flush().map_err(|e| bad(e.to_string()))
 }
 
 fn read_some(from: &mut impl Read, buf: &mut [u8]) -> Result<usize, Denied> {
@@ -445,6 +470,25 @@ mod tests {
     fn run(purpose: Purpose, bytes: &[u8]) -> Result<Vec<u8>, Denied> {
         let mut out = Vec::new();
         copy(bytes, &mut out, purpose, &mut Keep).map(|()| out)
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packer.write_all(bytes).expect("pack");
+        packer.finish().expect("pack")
+    }
+
+    #[test]
+    fn unpacks_contexts_and_nothing_else() {
+        let plain = archive(&[(EntryType::Regular, "file", "content")]);
+        let packed = gzip(&plain);
+        let copied = run(Purpose::Context, &packed).expect("a packed context");
+        assert_eq!(copied, run(Purpose::Context, &plain).expect("a plain one"));
+        assert!(run(Purpose::Container, &packed).is_err(), "only contexts");
+        assert!(run(Purpose::Context, &gzip(&packed)).is_err(), "only once");
+        assert!(run(Purpose::Context, &packed[..packed.len() / 2]).is_err(), "cut off");
+        let evil = gzip(&archive(&[(EntryType::Regular, "../x", "x")]));
+        assert!(run(Purpose::Context, &evil).is_err(), "walked as a plain one");
     }
 
     #[test]

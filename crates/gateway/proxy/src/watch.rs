@@ -1,6 +1,7 @@
 //! Background work of a gateway: what vanished at the engine is forgotten, and storage is measured.
 
 use serde_json::Value;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use crate::client::Client;
 use crate::engine::{Lines, Request};
 use crate::fault::Fault;
 use crate::gateway::Gateway;
+use crate::ops::images;
 use crate::store::Kind;
 
 /// How often storage is measured.
@@ -66,13 +68,9 @@ async fn follow(gateway: &Gateway, mut body: Body) {
 /// Forgets what the engine no longer has.
 pub async fn reconcile(client: &Client) -> Result<(), Fault> {
     let known = |kind: Kind| -> Vec<String> {
-        let index = client.index();
-        let table = match kind {
-            Kind::Container => &index.containers,
-            Kind::Network => &index.networks,
-            _ => &index.volumes,
-        };
-        table.iter().map(|(id, _)| id.to_owned()).collect()
+        let mut index = client.index();
+        let ids = index.table(kind).map(|t| t.iter().map(|(id, _)| id.to_owned()).collect());
+        ids.unwrap_or_default()
     };
     for (kind, path) in
         [(Kind::Container, "containers"), (Kind::Network, "networks"), (Kind::Volume, "volumes")]
@@ -95,8 +93,9 @@ pub async fn reconcile(client: &Client) -> Result<(), Fault> {
 pub async fn storage(gateway: Arc<Gateway>) {
     loop {
         tokio::time::sleep(STORAGE_CHECK).await;
-        let clients = gateway.clients().await;
-        if clients.iter().all(|c| c.limits.storage.is_none()) {
+        let mut clients = gateway.clients().await;
+        clients.retain(|c| c.limits().storage.is_some());
+        if clients.is_empty() {
             continue;
         }
         let df = gateway.shared.engine.json(Request::get(&["system", "df"])).await;
@@ -104,22 +103,39 @@ pub async fn storage(gateway: Arc<Gateway>) {
         if !status.is_success() {
             continue;
         }
+        let root = gateway.engine_root().await;
         for client in clients {
-            if let Some(limit) = client.limits.storage {
-                let used = used(&client, &df);
-                let full = used > limit;
-                if full && !client.full.swap(true, Ordering::Relaxed) {
-                    eprintln!(
-                        "chitin gateway: client {} uses {used} of {limit} bytes",
-                        client.name
-                    );
-                    stop_containers(&client).await;
-                } else if !full {
-                    client.full.store(false, Ordering::Relaxed);
-                }
+            let Some(limit) = client.limits().storage else { continue };
+            let used = used(&client, &df) + logs(&client, root.clone()).await;
+            let full = used > limit;
+            let before = client.full.swap(full, Ordering::Relaxed);
+            if full && !before {
+                eprintln!("chitin gateway: client {} uses {used} of {limit} bytes", client.name);
+            }
+            if full {
+                // Every time: one may have been under way when the others were stopped.
+                stop_containers(&client).await;
             }
         }
     }
+}
+
+/// Bytes in the logs of a client's containers, which the engine does not count.
+async fn logs(client: &Client, root: Option<PathBuf>) -> u64 {
+    let Some(root) = root else { return 0 };
+    let dirs: Vec<PathBuf> =
+        client.index().containers.iter().map(|(id, _)| root.join("containers").join(id)).collect();
+    let sum = move || dirs.iter().map(|dir| files(dir)).sum();
+    tokio::task::spawn_blocking(sum).await.unwrap_or(0)
+}
+
+/// Bytes of the files in a directory and in those directly below it.
+fn files(dir: &Path) -> u64 {
+    let entries = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let size = |e: std::fs::DirEntry| e.metadata().ok().filter(std::fs::Metadata::is_file);
+    let plain = |dir: &Path| entries(dir).filter_map(size).map(|m| m.len()).sum::<u64>();
+    let below = entries(dir).filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
+    plain(dir) + below.map(|e| plain(&e.path())).sum::<u64>()
 }
 
 /// Bytes in writable layers, volumes and own images.
@@ -128,6 +144,11 @@ fn used(client: &Client, df: &Value) -> u64 {
     let number = |v: &Value, at: &str| {
         v.pointer(at).and_then(Value::as_i64).and_then(|n| u64::try_from(n).ok()).unwrap_or(0)
     };
+    // Looked at one by one, as each look takes the index for itself.
+    let images: u64 = list("Images")
+        .filter(|i| !images::own_tags(client, i).is_empty() || images::own_untagged(client, i))
+        .map(|i| number(i, "/Size").saturating_sub(number(i, "/SharedSize")))
+        .sum();
     let index = client.index();
     let containers = list("Containers")
         .filter(|c| index.containers.name(text(c, "/Id")).is_some())
@@ -135,14 +156,7 @@ fn used(client: &Client, df: &Value) -> u64 {
     let volumes = list("Volumes")
         .filter(|v| index.volumes.name(text(v, "/Name")).is_some())
         .map(|v| number(v, "/UsageData/Size"));
-    let own = |i: &&Value| {
-        let tags = i.get("RepoTags").and_then(Value::as_array);
-        tags.into_iter().flatten().filter_map(Value::as_str).any(|t| index.tags.name(t).is_some())
-    };
-    let images = list("Images")
-        .filter(own)
-        .map(|i| number(i, "/Size").saturating_sub(number(i, "/SharedSize")));
-    containers.chain(volumes).chain(images).sum()
+    containers.chain(volumes).sum::<u64>() + images
 }
 
 /// A client over its limit writes no more.

@@ -11,6 +11,7 @@ use crate::tarwalk::{Keep, Purpose, Stop, walk};
 pub async fn write(call: Call) -> Result<Reply, Fault> {
     let client = call.client.clone();
     let id = client.container(&call.reference)?;
+    call.need_room()?;
     let from = call.body.take();
     let (body, walked) = walk(from, Purpose::Container, Keep);
     let request = call

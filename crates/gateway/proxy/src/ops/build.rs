@@ -24,17 +24,22 @@ use crate::world::Snapshot;
 /// Numbers builds, so that each has its own record.
 static BUILDS: AtomicU64 = AtomicU64::new(1);
 
-/// The record of a running build, removed when its answer is done or dropped.
+/// The record of a running build, removed when its answer is done or dropped; and the tags that it is to make.
 struct Running {
     client: Arc<Client>,
     id: String,
+    tags: Vec<String>,
     runtime: tokio::runtime::Handle,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         let (client, id) = (self.client.clone(), std::mem::take(&mut self.id));
-        self.runtime.spawn(async move { client.forget(Kind::Build, &id).await });
+        let tags = std::mem::take(&mut self.tags);
+        self.runtime.spawn(async move {
+            client.forget(Kind::Build, &id).await;
+            images::forget_absent_tags(&client, &tags).await;
+        });
     }
 }
 
@@ -46,8 +51,8 @@ pub async fn build(call: Call) -> Result<Reply, Fault> {
     if matches!(mode, "" | "default" | "bridge") {
         client.ensure_default_network().await?;
     }
-    let rules = client.policy();
-    let (mut query, tags) = policy::judge(&call.target, &rules, &Snapshot::new(&client))?;
+    let world = Snapshot::new(&client);
+    let (mut query, tags) = client.judged(|rules| policy::judge(&call.target, rules, &world))?;
     // Intermediate containers of failed builds must go as well.
     query.retain(|(k, _)| k != "forcerm" && k != "pull");
     query.push(("forcerm".into(), "1".into()));
@@ -61,8 +66,8 @@ pub async fn build(call: Call) -> Result<Reply, Fault> {
     let thing = Thing { id: id.clone(), name: String::new() };
     let noted = client.shared.store.put(&client.name, &[(Kind::Build, &thing)]).await;
     noted.map_err(Fault::Internal)?;
-    let running =
-        Running { client: client.clone(), id, runtime: tokio::runtime::Handle::current() };
+    let runtime = tokio::runtime::Handle::current();
+    let running = Running { client: client.clone(), id, tags: engine_tags, runtime };
     let remote = call.target.get("remote").is_some_and(|r| !r.is_empty() && r != "client-session");
     let mut request = call.request(Method::POST, &["build"]).queries(query);
     if let Some(auth) = auth {
@@ -131,11 +136,10 @@ impl Dockerfiles {
                 args.extend(v.as_str().map(|v| (k.clone(), v.to_owned())));
             }
         }
-        let remote = client.policy().remote_build;
         Ok(Self {
             names,
             seen: false,
-            options: Options { client: client.name.clone(), args, remote },
+            options: Options { client: client.name.clone(), args, remote: false },
             client: client.clone(),
             runtime: tokio::runtime::Handle::current(),
             pull: call.target.flag("pull"),
@@ -155,9 +159,12 @@ impl Rewriter for Dockerfiles {
 
     fn rewrite(&mut self, _path: &str, content: Vec<u8>) -> Result<Vec<u8>, Denied> {
         self.seen = true;
-        let options = self.options.clone();
-        let mut lookup = Lookup { client: &self.client, runtime: &self.runtime, pull: self.pull };
-        dockerfile::rewrite(&content, &options, &mut lookup)
+        self.client.judged(|rules| {
+            let options = Options { remote: rules.remote_build, ..self.options.clone() };
+            let mut lookup =
+                Lookup { client: &self.client, runtime: &self.runtime, pull: self.pull };
+            dockerfile::rewrite(&content, &options, &mut lookup)
+        })
     }
 
     fn finish(&mut self) -> Result<(), Denied> {
@@ -213,6 +220,7 @@ async fn pull(client: &Arc<Client>, name: &str) -> Result<(), Fault> {
     }
     let (repo, tag) =
         name.split_once('@').or_else(|| name.rsplit_once(':')).unwrap_or((name, "latest"));
+    let _pulling = images::Pulling::begin(client, name);
     let request = Request::post(&["images", "create"]).query("fromImage", repo).query("tag", tag);
     let answer = good(client, client.engine().send(request).await?, None).await?;
     let output = body::read_answer(answer.into_body()).await?;
@@ -225,6 +233,6 @@ async fn pull(client: &Arc<Client>, name: &str) -> Result<(), Fault> {
             Err(Denied { status: 404, ..Denied::bad(format!("image {name}"), client.scrub(&why)) }
                 .into())
         }
-        None => client.record(Kind::Pulled, name, "").await,
+        None => images::note_pulled(client, name).await,
     }
 }

@@ -17,14 +17,14 @@ use crate::ops::images;
 use crate::store::Kind;
 
 /// The engine's value of a filter of `ps`.
-fn translate(client: &Client, key: &str, value: &str) -> Option<String> {
-    match key {
+fn translate(client: &Client, key: &str, value: &str) -> Result<Option<String>, Denied> {
+    Ok(match key {
         "network" => client.network(value).ok(),
         "volume" if !value.starts_with('/') => client.volume(value).ok(),
-        "before" | "since" => client.container(value).ok(),
+        "before" | "since" => Some(client.container(value)?),
         "ancestor" => Some(images::own_tag(client, value).unwrap_or_else(|| value.to_owned())),
         _ => Some(value.to_owned()),
-    }
+    })
 }
 
 /// `/containers/json`.
@@ -70,6 +70,9 @@ pub async fn relay(call: Call) -> Result<Reply, Fault> {
     let client = &call.client;
     let id = client.container(&call.reference)?;
     let verb = call.endpoint.path.rsplit('/').next().unwrap_or_default();
+    if matches!(verb, "start" | "restart" | "unpause") {
+        call.need_room()?;
+    }
     let method = Method::from_bytes(call.endpoint.method.as_bytes())
         .map_err(|e| Fault::Internal(e.to_string()))?;
     let request = call.request_with_query(method, &["containers", &id, verb]);
@@ -110,7 +113,8 @@ pub async fn rename(call: Call) -> Result<Reply, Fault> {
 pub async fn update(mut call: Call) -> Result<Reply, Fault> {
     let client = call.client.clone();
     let id = client.container(&call.reference)?;
-    let body = things::update(&call.json().await?, &client.policy())?;
+    let asked = call.json().await?;
+    let body = client.judged(|rules| things::update(&asked, rules))?;
     let request = call.request(Method::POST, &["containers", &id, "update"]).json(&body);
     let asked = Some(("container", call.reference.as_str()));
     Ok(relay_answer(good(&client, client.engine().send(request).await?, asked).await?).into())

@@ -17,15 +17,6 @@ use crate::ops::{images, volumes};
 use crate::store::Kind;
 use crate::world::Snapshot;
 
-/// A place that is counted while the container is made.
-struct Reserved(Arc<Client>);
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        self.0.index().containers.release();
-    }
-}
-
 /// `/containers/create`.
 pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     let client = call.client.clone();
@@ -42,13 +33,7 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
         client.ensure_default_network().await?;
     }
     let judged = judge(&client, &body, &name, &image, &found).map_err(no_pull)?;
-    if !client.index().containers.reserve(client.limits.containers) {
-        let most = client.limits.containers;
-        return Err(Fault::Budget(format!(
-            "the client has {most} containers already (policy key: max_containers)"
-        )));
-    }
-    let reserved = Reserved(client.clone());
+    let room = client.reserve(Kind::Container)?;
     for volume in &judged.volumes {
         volumes::ensure(&client, volume).await?;
     }
@@ -63,19 +48,10 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     }
     let answer = client.engine().json(request.json(&out)).await;
     let made = answer.and_then(|a| good_json(&client, a, None));
-    let made = match made {
-        Ok(made) => made,
-        Err(e) => {
-            // An answer that never came may still have made it; the intent stays for the sweep.
-            if !matches!(e, Fault::Unreachable(_)) {
-                client.give_up(&engine_name).await;
-            }
-            return Err(e);
-        }
-    };
+    let made = client.unless_made(&engine_name, made).await?;
     let id = made.get("Id").and_then(Value::as_str).unwrap_or_default().to_owned();
     client.fulfil(&engine_name, Kind::Container, &id, &name).await?;
-    drop(reserved);
+    drop(room);
     if anonymous {
         record_volumes(&client, &id).await?;
     }
@@ -91,7 +67,6 @@ fn no_pull(denied: Denied) -> Denied {
     if denied.status == 404 { Denied { status: 400, ..denied } } else { denied }
 }
 
-/// Judges; in a dry run, what a policy key would allow is learnt and judged again.
 fn judge(
     client: &Arc<Client>,
     body: &Value,
@@ -100,15 +75,7 @@ fn judge(
     found: &images::Found,
 ) -> Result<policy::Create, Denied> {
     let world = Snapshot::new(client).with_image(asked, &found.reference, &found.config);
-    loop {
-        match policy::judge(body, Some(name), &client.policy(), &world).forward() {
-            Ok(created) => return Ok(created),
-            Err(denied) => match &client.shared.dry_run {
-                Some(learnt) if learnt.learn(client, &denied, body) => {}
-                _ => return Err(denied),
-            },
-        }
-    }
+    client.judged(|rules| policy::judge(body, Some(name), rules, &world).forward())
 }
 
 /// Whether the container would be on the engine's default network.

@@ -16,6 +16,7 @@ use crate::client::Client;
 use crate::fault::Fault;
 use crate::filters::labels_match;
 use crate::lines;
+use crate::ops::images;
 
 /// Filters that the engine can apply; the others compare names.
 const ENGINE_FILTERS: [&str; 4] = ["type", "event", "action", "scope"];
@@ -50,9 +51,7 @@ fn show(
     filters: &[(String, Vec<String>)],
 ) -> Option<Value> {
     let born = client.created.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    if event.get("time").and_then(Value::as_u64).is_none_or(|t| t < born) {
-        return None;
-    }
+    let time = event.get("time").and_then(Value::as_u64).filter(|t| *t >= born)?;
     let prefix = client.prefix();
     let kind = text(&event, "/Type").to_owned();
     let id = text(&event, "/Actor/ID").to_owned();
@@ -66,7 +65,9 @@ fn show(
         "network" => name.starts_with(&prefix),
         "volume" => client.had_volume(&id),
         "image" => {
-            name.starts_with(&private_repo(&client.name)) || client.index().pulled.contains(&name)
+            let pulled = text(&event, "/Action") == "pull"
+                && client.was_pulling(&images::familiar(&id), time);
+            name.starts_with(&private_repo(&client.name)) || pulled
         }
         _ => false,
     };

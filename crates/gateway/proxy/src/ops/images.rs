@@ -16,7 +16,7 @@ use crate::engine::Request;
 use crate::fault::Fault;
 use crate::lines;
 use crate::names;
-use crate::store::Kind;
+use crate::store::{EVERYBODY, Kind, Thing};
 
 /// The largest credentials header, in bytes.
 const MAX_AUTH_BYTES: usize = 64 * 1024;
@@ -79,14 +79,33 @@ pub async fn would_replace(client: &Client, name: &str) -> Result<bool, Fault> {
     }
     let (status, image) = client.engine().json(Request::get(&["images", name, "json"])).await?;
     let tagged = texts(&image, "RepoTags").any(|t| familiar(t) == name);
-    Ok(status.is_success() && tagged && !from_registry(&image, name))
+    Ok(status.is_success() && tagged && !from_registry(client, &image, name))
 }
 
-/// What has no digest of its repository was made on this host, and never was in a registry.
-fn from_registry(image: &Value, name: &str) -> bool {
-    let repo = name.rsplit_once(':').map_or(name, |(r, _)| r);
-    texts(image, "RepoDigests")
-        .any(|d| d.split_once('@').is_some_and(|(r, _)| familiar(r) == format!("{repo}:latest")))
+/// Whether an image came from a registry under this name, and was not made on this host.
+fn from_registry(client: &Client, image: &Value, name: &str) -> bool {
+    let same = |r: &str, name: &str| {
+        let repo = name.rsplit_once(':').map_or(name, |(r, _)| r);
+        familiar(r) == format!("{repo}:latest")
+    };
+    client.shared.origins.public(image, name, same)
+}
+
+/// The same for a name with a digest, which has no tag to be compared.
+fn from_registry_by_digest(client: &Client, image: &Value, name: &str) -> bool {
+    client.shared.origins.public(image, name, |r, name| name.split('@').next() == Some(r))
+}
+
+/// Remembers that the client pulled a public image, and for everybody that it is one.
+pub async fn note_pulled(client: &Client, name: &str) -> Result<(), Fault> {
+    let (status, image) = client.engine().json(Request::get(&["images", name, "json"])).await?;
+    if let Some(id) = image.get("Id").and_then(Value::as_str).filter(|_| status.is_success()) {
+        client.shared.origins.note(name, id);
+        let thing = Thing { id: name.to_owned(), name: id.to_owned() };
+        let noted = client.shared.store.put(EVERYBODY, &[(Kind::Pulled, &thing)]).await;
+        noted.map_err(Fault::Internal)?;
+    }
+    client.record(Kind::Pulled, name, "").await
 }
 
 /// The engine's words for what cannot be pulled.
@@ -105,7 +124,8 @@ pub fn own_tag(client: &Client, reference: &str) -> Option<String> {
     found.map(str::to_owned)
 }
 
-fn texts<'a>(v: &'a Value, key: &str) -> impl Iterator<Item = &'a str> {
+/// The texts in a list.
+pub fn texts<'a>(v: &'a Value, key: &str) -> impl Iterator<Item = &'a str> {
     v.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
 }
 
@@ -121,37 +141,49 @@ fn public_tag(client: &Client, image: &Value, tag: &str) -> bool {
         return false;
     }
     let name = familiar(tag);
-    if matches(&client.config.local_images, &name) {
+    if matches(&client.config().local_images, &name) {
         return true;
     }
-    from_registry(image, &name) && may_pull(client, &name)
+    from_registry(client, image, &name) && may_pull(client, &name)
 }
 
-/// Whether an image was built by the client: it has the owner's label, and no tag but its own.
-fn own_untagged(client: &Client, image: &Value) -> bool {
+/// Whether an image was built by the client: it has the owner's label, and no name but its own. One that came from a
+/// registry may have the label from anybody.
+pub fn own_untagged(client: &Client, image: &Value) -> bool {
     let labels = image.get("Labels").or_else(|| image.pointer("/Config/Labels"));
     let own = labels.and_then(|l| l.get(OWNER_LABEL)).and_then(Value::as_str);
     own == Some(client.name.as_str())
+        && client.shared.origins.local(image)
         && texts(image, "RepoTags")
             .all(|t| t == "<none>:<none>" || t.starts_with(&private_repo(&client.name)))
 }
 
+/// Whether a reference has only what names and ids of images are made of.
+fn plain(reference: &str) -> bool {
+    let good = |c: char| c.is_ascii_alphanumeric() || "._-/:@".contains(c);
+    !reference.is_empty() && reference.chars().all(good)
+}
+
 /// Resolves a reference among the images that the client may use.
 pub async fn resolve(client: &Arc<Client>, reference: &str) -> Result<Found, Fault> {
-    if reference.is_empty() || is_private_image(&familiar(reference)) {
+    if !plain(reference) || is_private_image(&familiar(reference)) {
         return Err(Denied::absent("image", &absent_name(reference)).into());
     }
-    let own = own_tag(client, reference);
-    let asked = own.clone().unwrap_or_else(|| reference.to_owned());
-    let (status, image) = client.engine().json(Request::get(&["images", &asked, "json"])).await?;
     let absent = || Fault::from(Denied::absent("image", &absent_name(reference)));
+    let config = |image: &Value| image.get("Config").cloned().unwrap_or_default();
+    // A tag that is on record may not be there yet, or no more: then the name means what it means without it.
+    if let Some(own) = own_tag(client, reference) {
+        let (status, image) = client.engine().json(Request::get(&["images", &own, "json"])).await?;
+        if status.is_success() {
+            return Ok(Found { reference: own, public: false, config: config(&image) });
+        }
+    }
+    let asked = Request::get(&["images", reference, "json"]);
+    let (status, image) = client.engine().json(asked).await?;
     if !status.is_success() {
         return Err(absent());
     }
-    let config = image.get("Config").cloned().unwrap_or_default();
-    if own.is_some() {
-        return Ok(Found { reference: asked, public: false, config });
-    }
+    let config = config(&image);
     let name = familiar(reference);
     // By name: the tag must be one that may be used. (A digest reference is a name with `@`.)
     let by_tag = texts(&image, "RepoTags").find(|t| familiar(t) == name);
@@ -163,7 +195,8 @@ pub async fn resolve(client: &Arc<Client>, reference: &str) -> Result<Found, Fau
         return Err(absent());
     }
     if by_digest {
-        if may_pull(client, &name) || matches(&client.config.local_images, &name) {
+        let public = may_pull(client, &name) && from_registry_by_digest(client, &image, &name);
+        if public || matches(&client.config().local_images, &name) {
             return Ok(Found { reference: name, public: true, config });
         }
         return Err(absent());
@@ -316,6 +349,26 @@ pub async fn export(call: Call) -> Result<Reply, Fault> {
     Ok(relay(good(client, client.engine().send(request).await?, asked).await?).into())
 }
 
+/// A pull that is under way, by whose time the engine's event is known to be the client's.
+pub struct Pulling {
+    client: Arc<Client>,
+    image: String,
+}
+
+impl Pulling {
+    /// It begins.
+    pub fn begin(client: &Arc<Client>, image: &str) -> Self {
+        client.pull_begins(image);
+        Self { client: client.clone(), image: image.to_owned() }
+    }
+}
+
+impl Drop for Pulling {
+    fn drop(&mut self) {
+        self.client.pull_ended(&self.image);
+    }
+}
+
 /// `/images/create`: a pull.
 pub async fn pull(call: Call) -> Result<Reply, Fault> {
     let client = call.client.clone();
@@ -328,18 +381,16 @@ pub async fn pull(call: Call) -> Result<Reply, Fault> {
         t => format!("{image}:{t}"),
     };
     let name = familiar(&reference);
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/:@".contains(c);
-    if image.is_empty() || !name.chars().all(plain) || is_private_image(&name) {
+    if image.is_empty() || !plain(&name) || is_private_image(&name) {
         return Err(Denied::bad("query fromImage", "is no image name").into());
     }
-    if !may_pull(&client, &name) {
-        let denied =
-            Denied::policy("query fromImage", format!("{name} may not be pulled")).key("pull");
-        let learns = client.shared.dry_run.as_ref().is_some_and(|l| l.learn_pull(&client, &name));
-        if !learns {
-            return Err(denied.into());
+    client.judged(|_| match may_pull(&client, &name) {
+        true => Ok(()),
+        false => {
+            let why = format!("{name} may not be pulled");
+            Err(Denied::policy("query fromImage", why).key("pull").needs(&name))
         }
-    }
+    })?;
     if would_replace(&client, &name).await? {
         return Err(no_pull(&name).into());
     }
@@ -359,18 +410,21 @@ pub async fn pull(call: Call) -> Result<Reply, Fault> {
     if let Some(auth) = auth(&call.headers, "x-registry-auth", &AUTH)? {
         request = request.header(hyper::header::HeaderName::from_static("x-registry-auth"), auth);
     }
+    let pulling = Pulling::begin(&client, &name);
     let answer = good(&client, client.engine().send(request).await?, None).await?;
     let (head, from) = answer.into_parts();
     let head = hyper::Response::from_parts(head, body::empty());
     let mut failed = false;
     let runtime = tokio::runtime::Handle::current();
     let mapped = lines::map(from, move |v| {
+        // The closure owns it: the pull has ended when the stream has.
+        let _ = &pulling;
         failed |= v.get("error").is_some();
         let done =
             v.get("status").and_then(Value::as_str).is_some_and(|s| s.starts_with("Status: "));
         if done && !failed {
             let (client, name) = (client.clone(), name.clone());
-            runtime.spawn(async move { client.record(Kind::Pulled, &name, "").await });
+            runtime.spawn(async move { note_pulled(&client, &name).await });
         }
         Some(v)
     });
@@ -444,19 +498,28 @@ pub async fn tag(call: Call) -> Result<Reply, Fault> {
         .query("repo", repo)
         .query("tag", tag);
     let asked = Some(("image", call.reference.as_str()));
-    Ok(relay(good(client, client.engine().send(request).await?, asked).await?).into())
+    let answer = good(client, client.engine().send(request).await?, asked).await;
+    if answer.is_err() {
+        forget_absent_tags(client, &[engine]).await;
+    }
+    Ok(relay(answer?).into())
 }
 
 /// Puts a private tag on record, before it exists.
 pub async fn note_tag(client: &Client, engine: &str, name: &str) -> Result<(), Fault> {
     let known = client.index().tags.name(engine).is_some();
-    if !known && client.index().tags.count() >= client.limits.images {
-        let most = client.limits.images;
-        return Err(Fault::Budget(format!(
-            "the client has {most} image tags already (policy key: max_images)"
-        )));
-    }
+    let _room = (!known).then(|| client.reserve(Kind::Tag)).transpose()?;
     client.record(Kind::Tag, engine, name).await
+}
+
+/// Takes tags off the record that were not made after all.
+pub async fn forget_absent_tags(client: &Client, engine_tags: &[String]) {
+    for tag in engine_tags {
+        let asked = client.engine().json(Request::get(&["images", tag, "json"])).await;
+        if asked.is_ok_and(|(status, _)| status == StatusCode::NOT_FOUND) {
+            client.forget(Kind::Tag, tag).await;
+        }
+    }
 }
 
 /// The engine's list of what an image removal did, renamed.

@@ -9,36 +9,14 @@ use crate::body::json_response;
 use crate::call::{Call, Reply};
 use crate::client::DEFAULT_NETWORK;
 use crate::fault::Fault;
-use crate::filters::{self, Filters};
+use crate::filters;
 use crate::names;
 use crate::store::Kind;
 use crate::world::Snapshot;
 
-/// Own networks as the engine lists them, not yet renamed, and what is left of the filters.
-pub async fn own(
-    call: &Call,
-    given: Vec<(String, Vec<String>)>,
-) -> Result<(Vec<Value>, Filters), Fault> {
-    let client = &call.client;
-    let split = filters::split(client, given, |_, v| Some(v.to_owned()))?;
-    let request = call.request(Method::GET, &["networks"]).query("filters", split.engine.clone());
-    let v = good_json(client, client.engine().json(request).await?, None)?;
-    let mut list = match v {
-        Value::Array(list) => list,
-        _ => Vec::new(),
-    };
-    let index = client.index();
-    list.retain(|n| {
-        let id = n.get("Id").and_then(Value::as_str).unwrap_or_default();
-        index.networks.name(id).is_some_and(|name| split.name_passes(name))
-    });
-    drop(index);
-    Ok((list, split))
-}
-
 /// `/networks`.
 pub async fn list(call: Call) -> Result<Reply, Fault> {
-    let (mut list, _) = own(&call, call.filters()?).await?;
+    let mut list = filters::own(&call, Kind::Network, call.filters()?).await?;
     for n in &mut list {
         names::network(n, &call.client);
     }
@@ -62,29 +40,17 @@ pub async fn create(mut call: Call) -> Result<Reply, Fault> {
     let (mut body, name) = things::network(&call.json().await?, &Snapshot::new(&client))?;
     // Old engines allow two networks of a name when not told otherwise.
     body["CheckDuplicate"] = true.into();
-    if !client.index().networks.reserve(client.limits.networks) {
-        let most = client.limits.networks;
-        return Err(Fault::Budget(format!(
-            "the client has {most} networks already (policy key: max_networks)"
-        )));
-    }
+    let _room = client.reserve(Kind::Network)?;
     let engine_name = client.engine_name(&name);
-    let made = async {
-        client.intend(&engine_name).await?;
-        let request = call.request(Method::POST, &["networks", "create"]).json(&body);
-        let made = client.engine().json(request).await;
-        let made = made.and_then(|a| good_json(&client, a, None));
-        if matches!(&made, Err(e) if !matches!(e, Fault::Unreachable(_))) {
-            client.give_up(&engine_name).await;
-        }
-        let made = made?;
-        let id = made.get("Id").and_then(Value::as_str).unwrap_or_default().to_owned();
-        client.fulfil(&engine_name, Kind::Network, &id, &name).await?;
-        Ok::<_, Fault>(json!({ "Id": id, "Warning": made.get("Warning") }))
-    };
-    let made = made.await;
-    client.index().networks.release();
-    Ok(json_response(StatusCode::CREATED, &made?).into())
+    client.intend(&engine_name).await?;
+    let request = call.request(Method::POST, &["networks", "create"]).json(&body);
+    let made = client.engine().json(request).await;
+    let made = client.unless_made(&engine_name, made.and_then(|a| good_json(&client, a, None)));
+    let made = made.await?;
+    let id = made.get("Id").and_then(Value::as_str).unwrap_or_default().to_owned();
+    client.fulfil(&engine_name, Kind::Network, &id, &name).await?;
+    let made = json!({ "Id": id, "Warning": made.get("Warning") });
+    Ok(json_response(StatusCode::CREATED, &made).into())
 }
 
 /// Connect and disconnect.

@@ -8,7 +8,8 @@ use crate::body::json_response;
 use crate::call::{Call, Reply};
 use crate::client::DEFAULT_NETWORK;
 use crate::fault::Fault;
-use crate::ops::{images, networks, system, volumes};
+use crate::filters;
+use crate::ops::{images, system};
 use crate::store::Kind;
 
 /// The filters that a prune takes; `until` would need the engine's reading of times.
@@ -38,7 +39,7 @@ pub async fn containers(call: Call) -> Result<Reply, Fault> {
     let (mut deleted, mut reclaimed) = (Vec::new(), 0);
     for c in system::own_containers(&call, true).await? {
         let stopped = matches!(text(&c, "State"), "created" | "exited" | "dead");
-        if !stopped || !crate::filters::labels_match(c.get("Labels"), &labels) {
+        if !stopped || !filters::labels_match(c.get("Labels"), &labels) {
             continue;
         }
         let id = text(&c, "Id").to_owned();
@@ -60,10 +61,10 @@ pub async fn networks(call: Call) -> Result<Reply, Fault> {
     let client = &call.client;
     let mut deleted = Vec::new();
     let unused = vec![("dangling".to_owned(), vec!["true".to_owned()])];
-    for n in networks::own(&call, unused).await?.0 {
+    for n in filters::own(&call, Kind::Network, unused).await? {
         let id = text(&n, "Id").to_owned();
         let name = client.index().networks.name(&id).map(str::to_owned).unwrap_or_default();
-        if name == DEFAULT_NETWORK || !crate::filters::labels_match(n.get("Labels"), &labels) {
+        if name == DEFAULT_NETWORK || !filters::labels_match(n.get("Labels"), &labels) {
             continue;
         }
         let request = call.request(Method::DELETE, &["networks", &id]);
@@ -85,10 +86,10 @@ pub async fn volumes(call: Call) -> Result<Reply, Fault> {
     let client = &call.client;
     let mut deleted = Vec::new();
     let unused = vec![("dangling".to_owned(), vec!["true".to_owned()])];
-    for v in volumes::own(&call, unused).await?.0 {
+    for v in filters::own(&call, Kind::Volume, unused).await? {
         let id = text(&v, "Name").to_owned();
         let named = id.starts_with(&client.prefix());
-        if (named && !all) || !crate::filters::labels_match(v.get("Labels"), &labels) {
+        if (named && !all) || !filters::labels_match(v.get("Labels"), &labels) {
             continue;
         }
         let request = call.request(Method::DELETE, &["volumes", &id]);
@@ -110,7 +111,7 @@ pub async fn images(call: Call) -> Result<Reply, Fault> {
     let mut deleted: Vec<Value> = Vec::new();
     let mut reclaimed = 0;
     for i in images::raw_own(client).await? {
-        if !crate::filters::labels_match(i.get("Labels"), &labels) {
+        if !filters::labels_match(i.get("Labels"), &labels) {
             continue;
         }
         let own = images::own_tags(client, &i);

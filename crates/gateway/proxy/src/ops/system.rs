@@ -152,7 +152,7 @@ pub async fn info(call: Call) -> Result<Reply, Fault> {
 /// Own containers as the engine lists them, not yet renamed.
 pub async fn own_containers(call: &Call, size: bool) -> Result<Vec<Value>, Fault> {
     let client = &call.client;
-    let filters = crate::filters::split(client, vec![], |_, v| Some(v.to_owned()))?.engine;
+    let filters = crate::filters::split(client, vec![], |_, v| Ok(Some(v.to_owned())))?.engine;
     let mut request = call
         .request(hyper::Method::GET, &["containers", "json"])
         .query("all", "1")

@@ -10,7 +10,7 @@ use crate::call::{Call, Reply};
 use crate::client::Client;
 use crate::engine::Request;
 use crate::fault::Fault;
-use crate::filters::{self, Filters};
+use crate::filters;
 use crate::names;
 use crate::store::Kind;
 use crate::world::Snapshot;
@@ -25,31 +25,9 @@ pub fn show(client: &Client, v: &mut Value) -> bool {
     own
 }
 
-/// Own volumes as the engine lists them, not yet renamed, and what is left of the filters.
-pub async fn own(
-    call: &Call,
-    given: Vec<(String, Vec<String>)>,
-) -> Result<(Vec<Value>, Filters), Fault> {
-    let client = &call.client;
-    let split = filters::split(client, given, |_, v| Some(v.to_owned()))?;
-    let request = call.request(Method::GET, &["volumes"]).query("filters", split.engine.clone());
-    let mut v = good_json(client, client.engine().json(request).await?, None)?;
-    let mut list = match v.get_mut("Volumes").map(Value::take) {
-        Some(Value::Array(list)) => list,
-        _ => Vec::new(),
-    };
-    let index = client.index();
-    list.retain(|v| {
-        let id = v.get("Name").and_then(Value::as_str).unwrap_or_default();
-        index.volumes.name(id).is_some_and(|name| split.name_passes(name))
-    });
-    drop(index);
-    Ok((list, split))
-}
-
 /// `/volumes`.
 pub async fn list(call: Call) -> Result<Reply, Fault> {
-    let (mut list, _) = own(&call, call.filters()?).await?;
+    let mut list = filters::own(&call, Kind::Volume, call.filters()?).await?;
     for v in &mut list {
         names::volume(v, &call.client);
     }
@@ -89,38 +67,33 @@ pub async fn ensure(client: &Client, name: &str) -> Result<(), Fault> {
 
 async fn make(client: &Client, body: &Value, name: Option<&str>) -> Result<Value, Fault> {
     let exists = name.is_some_and(|n| client.index().volumes.id(n).is_some());
-    if !exists && !client.index().volumes.reserve(client.limits.volumes) {
-        let most = client.limits.volumes;
-        return Err(Fault::Budget(format!(
-            "the client has {most} volumes already (policy key: max_volumes)"
-        )));
-    }
-    let made = ask(client, body, name).await;
-    if !exists {
-        client.index().volumes.release();
-    }
-    made
-}
-
-async fn ask(client: &Client, body: &Value, name: Option<&str>) -> Result<Value, Fault> {
+    let _room = (!exists).then(|| client.reserve(Kind::Volume)).transpose()?;
     let engine_name = name.map(|n| client.engine_name(n));
     if let Some(engine_name) = &engine_name {
         client.intend(engine_name).await?;
     }
     let made = client.engine().json(Request::post(&["volumes", "create"]).json(body)).await;
-    let made = made.and_then(|a| good_json(client, a, None));
-    if let (Err(e), Some(intent)) = (&made, &engine_name)
-        && !matches!(e, Fault::Unreachable(_))
-    {
-        client.give_up(intent).await;
-    }
-    let v = made?;
+    let made = made.and_then(|a| good_json(client, a, None)).and_then(|v| owned(client, v));
+    let v = match &engine_name {
+        Some(intent) => client.unless_made(intent, made).await?,
+        None => made?,
+    };
     let id = v.get("Name").and_then(Value::as_str).unwrap_or_default().to_owned();
     match (&engine_name, name) {
         (Some(intent), Some(name)) => client.fulfil(intent, Kind::Volume, &id, name).await?,
         _ => client.record(Kind::Volume, &id, &id).await?,
     }
     Ok(v)
+}
+
+/// The engine answers with a volume that is there already as if it had made it: somebody else's is not handed out.
+fn owned(client: &Client, v: Value) -> Result<Value, Fault> {
+    let owner = v.get("Labels").and_then(|l| l.get(OWNER_LABEL)).and_then(Value::as_str);
+    if owner == Some(client.name.as_str()) {
+        return Ok(v);
+    }
+    let why = "a volume of this name is there already, and not the client's; choose another name";
+    Err(Fault::Engine(StatusCode::CONFLICT, why.into()))
 }
 
 /// `DELETE /volumes/{name}`.
