@@ -23,7 +23,7 @@ use crate::learn::Learnt;
 use crate::metrics::{Gauge, Metrics};
 use crate::origins::Origins;
 use crate::pins::Pins;
-use crate::store::{EVERYBODY, Found, Place, Store};
+use crate::store::{EVERYBODY, Found, Left, Place, Store};
 use crate::sweep::{self, Known};
 use crate::{admin, watch as background};
 
@@ -279,21 +279,32 @@ impl Gateway {
         self.shared.store.forget_client(name).await.map_err(anyhow::Error::msg)
     }
 
-    /// Removes what clients left behind when a gateway before this one ended without removing it.
-    async fn recover(&self, found: Found) -> Result<()> {
+    /// Removes what clients left behind when a gateway before this one ended without removing it. What fails for one
+    /// is told and holds up no other; its name is not given again before the next start, which tries again.
+    async fn recover(&self, found: Found) {
         for left in found {
             let (name, n) = (&left.name, left.things.len());
             eprintln!("chitin gateway: removing what client {name} left ({n} entries on record)");
-            let swept = sweep::sweep(&self.shared, &Known::new(&left)).await;
-            swept.map_err(|e| anyhow::anyhow!("client {name}: {e}"))?;
-            Pins::new(name).clear(&self.shared.engine);
-            if let Some(parent) = &left.place.cgroup {
-                cgroup::remove(parent);
+            if let Err(e) = self.recover_one(&left).await {
+                eprintln!(
+                    "chitin gateway: client {name}: {e:#}; remove what is in the way and start the gateway again: \
+                     until then the name is not given"
+                );
+                self.leaving().insert(name.clone());
             }
-            front::remove_dead(&left.place.socket);
-            self.shared.store.forget_client(name).await.map_err(anyhow::Error::msg)?;
         }
-        Ok(())
+    }
+
+    async fn recover_one(&self, left: &Left) -> Result<()> {
+        let name = &left.name;
+        let swept = sweep::sweep(&self.shared, &Known::new(left)).await;
+        swept.map_err(anyhow::Error::msg)?;
+        Pins::new(name).clear(&self.shared.engine);
+        if let Some(parent) = &left.place.cgroup {
+            cgroup::remove(parent);
+        }
+        front::remove_dead(&left.place.socket);
+        self.shared.store.forget_client(name).await.map_err(anyhow::Error::msg)
     }
 
     async fn remove_all(self: &Arc<Self>) -> Result<()> {
@@ -455,7 +466,7 @@ async fn single(options: Single) -> Result<()> {
     let (gateway, found) =
         Gateway::open(&options.docker, &store, state, options.audit.as_deref(), options.dry_run)
             .await?;
-    gateway.recover(found).await?;
+    gateway.recover(found).await;
     gateway.start_background();
     let name = options.client.name.clone();
     let socket = gateway.add(options.client, None).await?;
@@ -509,7 +520,7 @@ async fn serve(path: &Path, mut config: Config) -> Result<()> {
     let (gateway, found) =
         Gateway::open(&config.docker, &store, sockets, config.audit.as_deref(), DryRun::Off)
             .await?;
-    gateway.recover(found).await?;
+    gateway.recover(found).await;
     gateway.start_background();
     let defaults = Arc::new(config.defaults.clone());
     admin::listen(&gateway, &socket_path(&config.admin)?, &defaults)?;
