@@ -183,6 +183,13 @@ fn child_task(
         *process.exe.lock() = parent.process.exe.lock().clone();
         let adjusted = parent.process.oom_score_adj.load(Ordering::Relaxed);
         process.oom_score_adj.store(adjusted, Ordering::Relaxed);
+        let copied = [
+            (&process.dumpable, &parent.process.dumpable),
+            (&process.no_huge_pages, &parent.process.no_huge_pages),
+        ];
+        for (to, from) in copied {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
         process
     };
     let handlers = parent.handlers();
@@ -218,6 +225,7 @@ fn child_task(
         kicker: Mutex::default(),
         publishing: Mutex::default(),
         scheduling: Mutex::new(parent.scheduling.lock().for_child()),
+        traits: Mutex::new(parent.traits.lock().for_child()),
         asleep: AtomicBool::new(false),
     })
 }
@@ -268,6 +276,7 @@ pub fn spawn_init<E>(
         kicker: Mutex::default(),
         publishing: Mutex::default(),
         scheduling: Mutex::default(),
+        traits: Mutex::default(),
         asleep: AtomicBool::new(false),
     });
     let (mm, ctx) = exec(&task)?;

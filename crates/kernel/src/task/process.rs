@@ -10,7 +10,7 @@ use chitin_abi::task::{
     RLIMIT_CORE, RLIMIT_MEMLOCK, RLIMIT_MSGQUEUE, RLIMIT_NICE, RLIMIT_NOFILE, RLIMIT_NPROC,
     RLIMIT_RTPRIO, RLIMIT_SIGPENDING, RLIMIT_STACK,
 };
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 /// How a thread or a process ended.
@@ -132,6 +132,10 @@ pub struct Process {
     pub started: u64,
     /// `/proc/PID/oom_score_adj`, -1000 to 1000.
     pub oom_score_adj: AtomicI32,
+    /// `PR_SET_DUMPABLE`: its like may look into it.
+    pub dumpable: AtomicBool,
+    /// `PR_SET_THP_DISABLE`; there are none.
+    pub no_huge_pages: AtomicBool,
     /// Set when it has ended.
     pub remains: Mutex<Option<Remains>>,
 }
@@ -179,6 +183,8 @@ impl Process {
             peak_memory: AtomicU64::new(0),
             started: chitin_executor::Executor::now(),
             oom_score_adj: AtomicI32::new(0),
+            dumpable: AtomicBool::new(true),
+            no_huge_pages: AtomicBool::new(false),
             remains: Mutex::default(),
         })
     }
