@@ -90,7 +90,7 @@ fn between(
     };
     let other = task.mm().ok_or(Errno::ESRCH)?;
     let (mut near, mut far) = (Pieces::new(&local), Pieces::new(&remote));
-    let mut buf = [0; PAGE as usize];
+    let mut buf = [0; 4096];
     let mut done = 0;
     // The other side's pages one by one: what comes before one that is not there has moved.
     while let (Some((here, n)), Some((there, m))) = (near.next(), far.next()) {

@@ -379,6 +379,12 @@ pub fn prlimit64(
         }
         before
     };
+    if let (RLIMIT_STACK, Some(wanted)) = (resource, wanted)
+        && let Some(mm) = target.tasks().iter().find_map(|t| t.mm())
+        && mm.grows()
+    {
+        mm.set_growth(wanted.cur);
+    }
     old.write_opt(&**cur.mm(), &before)?;
     Ok(0)
 }

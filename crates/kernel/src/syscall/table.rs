@@ -180,9 +180,9 @@ syscalls! {
     10 sync mprotect(addr: u64, len: u64, prot: u32) = super::memory::mprotect, Full, "";
     11 sync munmap(addr: u64, length: u64) = super::memory::munmap, Full, "";
     12 sync brk(addr: u64) = super::memory::brk, Full, "";
-    25 sync mremap(old: u64, old_size: u64, new_size: u64, flags: u32, new: u64) = super::memory::mremap, Partial, "no MREMAP_DONTUNMAP";
+    25 sync mremap(old: u64, old_size: u64, new_size: u64, flags: u32, new: u64) = super::memory::mremap, Full, "";
     26 sync msync(addr: u64, length: u64, flags: u32) = super::memory::msync, Full, "";
-    27 sync mincore(addr: u64, length: u64, vec: UserAddr) = super::memory::mincore, Partial, "mapped pages count as resident";
+    27 sync mincore(addr: u64, length: u64, vec: UserAddr) = super::memory::mincore, Partial, "pages of files count as resident";
     28 sync madvise(addr: u64, length: u64, advice: u32) = super::memory::madvise, Full, "";
     149 sync mlock(addr: u64, len: u64) = super::memory::mlock, Partial, "accounted, not pinned";
     150 sync munlock(addr: u64, len: u64) = super::memory::munlock, Full, "";
