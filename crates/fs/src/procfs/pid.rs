@@ -179,7 +179,7 @@ const ENTRIES: &[(&str, Maker)] = &[
     ("exe", |w| {
         Some(w.link(|who| {
             who.mm().ok_or(Errno::ENOENT)?;
-            who.process.exe.lock().clone().ok_or(Errno::ENOENT)
+            who.process.exe.lock().as_ref().map(|r| r.path().clone()).ok_or(Errno::ENOENT)
         }))
     }),
     ("fd", |w| Some(Node::Dir(Arc::new(FdDir(w.clone(), Shows::Link))))),

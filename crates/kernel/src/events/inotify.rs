@@ -193,6 +193,10 @@ impl Drop for Inotify {
 }
 
 impl FileOps for Inotify {
+    fn takes_splice(&self) -> bool {
+        false
+    }
+
     fn read(&self, _cx: FileCx<'_>, dst: &mut IoDst<'_>, _pos: u64) -> Result<usize, Errno> {
         let mut state = self.0.state.lock();
         let mut done = 0;

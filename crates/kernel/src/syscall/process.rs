@@ -11,9 +11,9 @@ use crate::task::{
     ChildEvent, CloneRequest, CurrentTask, ExitStatus, Pid, PidFd, Process, WaitWhom, Waited,
     become_only_thread, clone_task, wait_child,
 };
-use crate::vfs::File;
 use crate::vfs::lookup::Last;
 use crate::vfs::open::{exec_file, open_exec};
+use crate::vfs::{File, Running};
 use chitin_abi::fs::{AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW};
 use chitin_abi::signal::{CLD_CONTINUED, CLD_EXITED, CLD_KILLED, CLD_STOPPED, SIGCHLD, SIGCONT};
 use chitin_abi::task::*;
@@ -313,6 +313,7 @@ async fn do_execve(
     let stack_limit = task.process.limit(RLIMIT_STACK);
     let open = |path: &[u8]| open_exec(&task, AT_FDCWD, path, Last::Follow);
     let image = exec::load(&task.kernel, &cred, program, stack_limit, &open)?;
+    let running = image.file.path().map(Running::begin).transpose()?;
     become_only_thread(cur).await?;
     let old_mm = cur.mm().clone();
     cur.replace_mm(image.mm, image.ctx);
@@ -325,7 +326,8 @@ async fn do_execve(
     task.set_cred(cred);
     *task.comm.lock() = image.comm;
     *task.exit_words.lock() = crate::task::ExitWords::default();
-    *task.process.exe.lock() = image.file.path().cloned();
+    let before = std::mem::replace(&mut *task.process.exe.lock(), running);
+    drop(before);
     task.process.family.lock().execed = true;
     task.process.dumpable.store(true, std::sync::atomic::Ordering::Relaxed);
     task.process.timers.lock().exec();
@@ -355,6 +357,24 @@ fn close_on_exec(cur: &CurrentTask) {
     }
 }
 
+/// Opens a program. What a process had mapped that has just ended lets go of its files a
+/// little later: whoever waited for its end must not find them busy.
+async fn patiently(
+    cur: &mut CurrentTask,
+    open: impl Fn() -> Result<Arc<File>, Errno>,
+) -> Result<Arc<File>, Errno> {
+    const ATTEMPTS: u32 = 20;
+    /// Nanoseconds.
+    const PAUSE: u64 = 1_000_000;
+    for _ in 0..ATTEMPTS {
+        match open() {
+            Err(Errno::ETXTBSY) => cur.pause(PAUSE).await,
+            other => return other,
+        }
+    }
+    open()
+}
+
 /// `execve(2)`.
 pub async fn execve(
     cur: &mut CurrentTask,
@@ -382,10 +402,10 @@ pub async fn execveat(
     let file = if path.is_empty() && flags & AT_EMPTY_PATH != 0 {
         let place = cur.file(dirfd)?.path().cloned().ok_or(Errno::EACCES)?;
         path = format!("/dev/fd/{dirfd}").into_bytes();
-        exec_file(&task, place)?
+        patiently(cur, || exec_file(&task, place.clone())).await?
     } else {
         let last = if flags & AT_SYMLINK_NOFOLLOW != 0 { Last::NoFollow } else { Last::Follow };
-        let file = open_exec(&task, dirfd, &path, last)?;
+        let file = patiently(cur, || open_exec(&task, dirfd, &path, last)).await?;
         if dirfd != AT_FDCWD && path.first() != Some(&b'/') {
             path = [format!("/dev/fd/{dirfd}/").as_bytes(), &path].concat();
         }

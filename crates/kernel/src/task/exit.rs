@@ -73,6 +73,10 @@ fn leave_process(task: &Arc<Task>, status: ExitStatus) {
         }
         threads.is_empty()
     };
+    if last {
+        // Whoever learns of the end may write to the program.
+        drop(process.exe.lock().take());
+    }
     let mut life = process.life.lock();
     if tid == process.pid {
         life.leader_exit = Some(status);

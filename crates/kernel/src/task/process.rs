@@ -3,7 +3,7 @@
 use super::{Pid, Task, work};
 use crate::cred::Cred;
 use crate::sync::Mutex;
-use crate::vfs::Path;
+use crate::vfs::Running;
 use crate::wait::WaitQueue;
 use chitin_abi::task::{RLIM_INFINITY, RLIM_NLIMITS, Rlimit};
 use chitin_abi::task::{
@@ -117,7 +117,7 @@ pub struct Process {
     /// `getrlimit(2)`.
     pub limits: Mutex<[Rlimit; RLIM_NLIMITS]>,
     /// The executable.
-    pub exe: Mutex<Option<Path>>,
+    pub exe: Mutex<Option<Arc<Running>>>,
     /// Resources of waited-for children.
     pub children_usage: Mutex<Usage>,
     /// Signals for the process.

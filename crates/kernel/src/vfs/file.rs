@@ -7,8 +7,8 @@ use crate::wait::{Events, Pollable, WaitQueue};
 use chitin_abi::Errno;
 use chitin_platform::FileHandle;
 use std::any::Any;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Who does an operation, and on what.
 #[derive(Clone, Copy)]
@@ -140,6 +140,11 @@ pub trait FileOps: Any + Send + Sync {
         Err(Errno::EOPNOTSUPP)
     }
 
+    /// Whether `splice(2)` writes to it.
+    fn takes_splice(&self) -> bool {
+        true
+    }
+
     /// Called at every `close(2)` of a descriptor of it.
     fn flush(&self, _cx: FileCx<'_>) -> Result<(), Errno> {
         Ok(())
@@ -225,6 +230,8 @@ pub struct File {
     /// `O_ACCMODE` and status flags.
     flags: AtomicU32,
     created: AtomicBool,
+    /// Of a regular file that is open for writing.
+    writing: OnceLock<super::Writing>,
     /// The file position, locked for the length of a transfer (`f_pos_lock`).
     pub pos: Mutex<u64>,
     /// Owner for `SIGIO` (`F_SETOWN`) and similar rare state.
@@ -242,6 +249,7 @@ impl File {
             path,
             flags: AtomicU32::new(flags),
             created: AtomicBool::new(false),
+            writing: OnceLock::new(),
             pos: Mutex::new(0),
             rare: Mutex::default(),
             watchers: crate::events::Watchers::default(),
@@ -287,6 +295,11 @@ impl File {
     /// Says that opening it has made it.
     pub(crate) fn set_created(&self) {
         self.created.store(true, Ordering::Relaxed);
+    }
+
+    /// Has it keep the right to write.
+    pub(crate) fn set_writing(&self, writing: super::Writing) {
+        let _ = self.writing.set(writing);
     }
 
     /// Whether opening it has made it (`F_CREATED_QUERY`).

@@ -40,4 +40,4 @@ pub use inode::{
 };
 pub use io::{IoDst, IoSrc, Piece, UserSegment};
 pub use mounts::MountTable;
-pub use state::{FileRare, InodeState};
+pub use state::{FileRare, InodeState, Running, Writing};
