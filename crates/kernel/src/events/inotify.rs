@@ -193,6 +193,10 @@ impl Drop for Inotify {
 }
 
 impl FileOps for Inotify {
+    fn tells_by_signals(&self) -> bool {
+        true
+    }
+
     fn takes_splice(&self) -> bool {
         false
     }

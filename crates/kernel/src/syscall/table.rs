@@ -64,7 +64,7 @@ syscalls! {
     32 sync dup(fd: i32) = super::fd::dup, Full, "";
     33 sync dup2(old: i32, new: i32) = super::fd::dup2, Full, "";
     40 async sendfile(out: i32, input: i32, offset: UserPtr<i64>, count: usize) = super::splice::sendfile, Full, "";
-    72 async fcntl(fd: i32, cmd: u32, arg: u64) = super::fd::fcntl, Partial, "no leases, no SIGIO";
+    72 async fcntl(fd: i32, cmd: u32, arg: u64) = super::fd::fcntl, Partial, "no leases, no F_NOTIFY";
     73 async flock(fd: i32, operation: u32) = super::locks::flock, Full, "";
     74 sync fsync(fd: i32) = super::rw::fsync, Full, "";
     75 sync fdatasync(fd: i32) = super::rw::fsync, Full, "";

@@ -140,6 +140,11 @@ pub trait FileOps: Any + Send + Sync {
         Err(Errno::EOPNOTSUPP)
     }
 
+    /// Whether `O_ASYNC` has an effect.
+    fn tells_by_signals(&self) -> bool {
+        false
+    }
+
     /// Whether `splice(2)` writes to it.
     fn takes_splice(&self) -> bool {
         true
@@ -297,6 +302,13 @@ impl File {
         self.created.store(true, Ordering::Relaxed);
     }
 
+    /// Says who is told by signals, as this thread.
+    pub(crate) fn set_owner(&self, task: &Task, owner: super::async_io::Owner) {
+        let cred = task.cred();
+        let mut rare = self.rare.lock();
+        (rare.owner, rare.set_by) = (owner, (cred.uid, cred.euid));
+    }
+
     /// Has it keep the right to write.
     pub(crate) fn set_writing(&self, writing: super::Writing) {
         let _ = self.writing.set(writing);
@@ -343,6 +355,7 @@ impl Pollable for File {
 impl Drop for File {
     fn drop(&mut self) {
         crate::syscall::locks::released(self);
+        super::async_io::released(self);
         super::notify::closed(self);
         self.watchers.file_gone(&*self.ops);
     }

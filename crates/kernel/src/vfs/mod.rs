@@ -13,6 +13,7 @@
 //! system call waits through [`crate::wait::Pollable`].
 
 pub mod access;
+pub mod async_io;
 mod attr;
 mod dentry;
 mod device;

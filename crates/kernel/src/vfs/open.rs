@@ -286,12 +286,10 @@ fn open_path(task: &Arc<Task>, path: Path, flags: u32, new: bool) -> Result<Open
     if inode.file_type() == FileType::Regular && writes(flags) {
         writing = Some(Writing::begin(&inode)?);
     }
-    if !new {
-        if flags & O_TRUNC != 0 && inode.file_type() == FileType::Regular {
-            Seals::allow_size(&inode, 0)?;
-            resize(task, &inode, 0)?;
-            truncated = true;
-        }
+    if !new && flags & O_TRUNC != 0 && inode.file_type() == FileType::Regular {
+        Seals::allow_size(&inode, 0)?;
+        resize(task, &inode, 0)?;
+        truncated = true;
     }
     let kept = flags & KEPT;
     let ops = match inode.file_type() {

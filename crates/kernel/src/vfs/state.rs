@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use super::async_io::Owner;
 use super::{InodeRef, Path};
 use crate::sync::Mutex;
 use chitin_abi::Errno;
@@ -94,14 +95,17 @@ impl Drop for Running {
     }
 }
 
-/// Rarely used state of an open file description (`fcntl(2)`: `F_SETOWN`,
-/// `F_SETSIG`, leases).
+/// Rarely used state of an open file description (`fcntl(2)`: `F_SETOWN`, `F_SETSIG`).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FileRare {
-    /// Process (> 0) or negated process group that gets `SIGIO`.
-    pub owner: i32,
+    /// Who gets `SIGIO`.
+    pub owner: Owner,
+    /// Real and effective user of who has said so.
+    pub set_by: (u32, u32),
     /// Signal instead of `SIGIO`; 0 is the default.
     pub signal: i32,
+    /// Key of the listener that sends it, with `O_ASYNC`.
+    pub teller: Option<u64>,
     /// It has been locked by `flock(2)`.
     pub locked: bool,
 }
