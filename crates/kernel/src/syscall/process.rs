@@ -574,6 +574,9 @@ pub async fn futex(
         }
         FUTEX_WAKE => Ok(u64::from(wake(&kernel, cur.mm(), addr, value, u32::MAX)?)),
         FUTEX_WAKE_BITSET => Ok(u64::from(wake(&kernel, cur.mm(), addr, value, value3)?)),
+        FUTEX_REQUEUE | FUTEX_CMP_REQUEUE if value.max(second) > i32::MAX.unsigned_abs() => {
+            Err(Errno::EINVAL.into())
+        }
         FUTEX_REQUEUE => {
             let (woken, _) = requeue(cur, addr, other, value, second, None)?;
             Ok(u64::from(woken))

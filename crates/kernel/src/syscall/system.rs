@@ -379,6 +379,9 @@ pub fn prlimit64(
         }
         before
     };
+    if resource == RLIMIT_CPU && wanted.is_some() {
+        crate::time::cpu_limit::CpuLimit::watch(&target, &cur.task().kernel);
+    }
     if let (RLIMIT_STACK, Some(wanted)) = (resource, wanted)
         && let Some(mm) = target.tasks().iter().find_map(|t| t.mm())
         && mm.grows()

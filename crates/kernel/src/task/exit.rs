@@ -93,6 +93,10 @@ fn leave_process(task: &Arc<Task>, status: ExitStatus) {
 /// The process has lost its last thread.
 fn end_process(kernel: &Arc<Kernel>, process: &Arc<Process>, status: ExitStatus) {
     process.timers.lock().end();
+    let watch = process.cpu_limit.lock().take();
+    if let Some(watch) = watch {
+        watch.end();
+    }
     process.signals.lock().end();
     if process.pid == 1 {
         kernel.end(status);

@@ -124,6 +124,8 @@ pub struct Process {
     pub signals: Mutex<crate::signal::ProcessSignals>,
     /// Timers that send signals.
     pub timers: Mutex<crate::time::timers::ProcessTimers>,
+    /// Watches `RLIMIT_CPU`, if there is one.
+    pub cpu_limit: Mutex<Option<Arc<crate::time::cpu_limit::CpuLimit>>>,
     /// CPU time in address spaces that it has left, in nanoseconds.
     pub cpu_before: AtomicU64,
     /// Memory that it had in an address space that it has left, the most, in KiB.
@@ -179,6 +181,7 @@ impl Process {
             children_usage: Mutex::default(),
             signals: Mutex::default(),
             timers: Mutex::default(),
+            cpu_limit: Mutex::default(),
             cpu_before: AtomicU64::new(0),
             peak_memory: AtomicU64::new(0),
             started: chitin_executor::Executor::now(),
