@@ -62,6 +62,8 @@ pub const SI_QUEUE: i32 = -1;
 pub const SI_TIMER: i32 = -2;
 pub const SI_MESGQ: i32 = -3;
 pub const SI_SIGIO: i32 = -5;
+pub const POLL_IN: i32 = 1;
+pub const POLL_OUT: i32 = 2;
 pub const SI_TKILL: i32 = -6;
 
 pub const CLD_EXITED: i32 = 1;

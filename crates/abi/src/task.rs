@@ -31,6 +31,8 @@ pub const CLONE_IO: u64 = 0x8000_0000;
 pub const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 pub const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 pub const CLONE_NEWTIME: u64 = 0x80;
+/// All namespaces.
+pub const CLONE_NEW_ALL: u64 = 0x7e02_0080;
 
 pub const WNOHANG: u32 = 1;
 pub const WUNTRACED: u32 = 2;
@@ -95,18 +97,31 @@ pub const ARCH_GET_GS: i32 = 0x1004;
 pub const ARCH_GET_CPUID: i32 = 0x1011;
 pub const ARCH_SET_CPUID: i32 = 0x1012;
 
+pub const KCMP_FILE: i32 = 0;
+pub const KCMP_VM: i32 = 1;
+pub const KCMP_FILES: i32 = 2;
+pub const KCMP_FS: i32 = 3;
+pub const KCMP_SIGHAND: i32 = 4;
+pub const KCMP_IO: i32 = 5;
+pub const KCMP_SYSVSEM: i32 = 6;
+
 pub const PR_SET_PDEATHSIG: i32 = 1;
 pub const PR_GET_PDEATHSIG: i32 = 2;
 pub const PR_GET_DUMPABLE: i32 = 3;
 pub const PR_SET_DUMPABLE: i32 = 4;
 pub const PR_GET_KEEPCAPS: i32 = 7;
 pub const PR_SET_KEEPCAPS: i32 = 8;
+pub const PR_GET_TIMING: i32 = 13;
+pub const PR_SET_TIMING: i32 = 14;
 pub const PR_SET_NAME: i32 = 15;
 pub const PR_GET_NAME: i32 = 16;
 pub const PR_GET_SECCOMP: i32 = 21;
 pub const PR_SET_SECCOMP: i32 = 22;
 pub const PR_CAPBSET_READ: i32 = 23;
 pub const PR_CAPBSET_DROP: i32 = 24;
+pub const PR_GET_TSC: i32 = 25;
+pub const PR_SET_TSC: i32 = 26;
+pub const PR_TSC_ENABLE: u64 = 1;
 pub const PR_GET_SECUREBITS: i32 = 27;
 pub const PR_SET_SECUREBITS: i32 = 28;
 pub const PR_SET_TIMERSLACK: i32 = 29;

@@ -335,6 +335,10 @@ fn fill(state: &mut State, src: &mut IoSrc<'_>, packet: bool) -> Result<(), Errn
 }
 
 impl FileOps for PipeEnd {
+    fn tells_by_signals(&self) -> bool {
+        true
+    }
+
     fn attr(&self) -> crate::vfs::Attr {
         let fifo = crate::vfs::FileType::Fifo;
         let (uid, gid) = self.pipe.owner;

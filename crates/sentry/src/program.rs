@@ -19,6 +19,7 @@ use chitin_kernel::signal::{SigInfo, SigSet, send_to_process};
 use chitin_kernel::sync::RwLock;
 use chitin_kernel::task::{FsContext, InitConfig, Task, default_limits, spawn_init};
 use chitin_kernel::tty::signal_foreground;
+use chitin_kernel::vfs::Running;
 use chitin_kernel::vfs::lookup::{Last, lookup};
 use chitin_kernel::vfs::open::open_exec;
 use chitin_kernel::vfs::{File, Glances, Path};
@@ -129,7 +130,7 @@ pub(crate) fn start(
             trace.first(task.tid(), &path, &config.command, config.env.len());
         }
         let open = |path: &[u8]| open_exec(task, AT_FDCWD, path, Last::Follow);
-        let exe = file.path().cloned();
+        let exe = file.path().map(Running::begin).transpose().map_err(failed)?;
         let program =
             Program { file, path, argv: config.command.clone(), envp: config.env.clone() };
         let limit = task.process.limit(chitin_abi::task::RLIMIT_STACK);

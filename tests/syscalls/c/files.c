@@ -370,3 +370,87 @@ CASE(rlimit_fsize) {
     pid_t p = CHILD(if (write(fd, "x", 1) < 0) _exit(3));
     REAP_SIG(p, SIGXFSZ);
 }
+static void copy_self(const char *to) {
+    char buf[65536];
+    int from = (int)OK(open("/proc/self/exe", O_RDONLY)), fd = (int)OK(open(to, O_WRONLY | O_CREAT | O_TRUNC, 0755));
+    for (ssize_t n; (n = OK(read(from, buf, sizeof buf))) > 0;) EQ(OK(write(fd, buf, n)), n);
+    OK(close(from));
+    OK(close(fd));
+}
+/* Runs `prog --list`, which ends with status 0. */
+static int starts(const char *prog) {
+    int error = 0, p[2];
+    OK(pipe2(p, O_CLOEXEC));
+    pid_t c = CHILD({
+        int null = open("/dev/null", O_WRONLY);
+        dup2(null, 1);
+        execl(prog, prog, "--list", (char *)0);
+        if (write(p[1], &errno, sizeof errno)) { }
+        _exit(1);
+    });
+    OK(close(p[1]));
+    int told = read(p[0], &error, sizeof error) == sizeof error;
+    OK(close(p[0]));
+    REAP(c, told);
+    return error;
+}
+CASE(what_is_written_to_is_not_executed) {
+    copy_self("prog");
+    EQ(starts("./prog"), 0);
+    int fd = (int)OK(open("prog", O_WRONLY));
+    EQ(starts("./prog"), ETXTBSY);
+    int other = (int)OK(dup(fd));
+    OK(close(fd));
+    EQ(starts("./prog"), ETXTBSY);
+    OK(close(other));
+    EQ(starts("./prog"), 0);
+    /* Being open for reading does not matter, nor for whom it is open by its path only. */
+    fd = (int)OK(open("prog", O_RDONLY));
+    EQ(starts("./prog"), 0);
+    OK(close(fd));
+    fd = (int)OK(open("prog", O_PATH));
+    EQ(starts("./prog"), 0);
+    OK(close(fd));
+    /* A mapping keeps it open. */
+    fd = (int)OK(open("prog", O_RDWR));
+    char *p = (char *)OK(mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+    OK(close(fd));
+    EQ(starts("./prog"), ETXTBSY);
+    OK(munmap(p, 4096));
+    EQ(starts("./prog"), 0);
+    /* Scripts are no different. */
+    fd = put("script", "#!/bin/true\n");
+    OK(fchmod(fd, 0755));
+    EQ(starts("./script"), ETXTBSY);
+    OK(close(fd));
+    EQ(starts("./script"), 0);
+}
+CASE(what_is_executed_is_not_written_to) {
+    int go[2], up[2];
+    copy_self("prog");
+    OK(pipe(go));
+    OK(pipe2(up, O_CLOEXEC));
+    pid_t c = CHILD({
+        /* It lists its cases into a pipe that is full, and waits. */
+        static char junk[65536];
+        OK(close(go[0] + 0 * write(go[1], junk, sizeof junk)));
+        OK(dup2(go[1], 1));
+        execl("./prog", "prog", "--list", (char *)0);
+        _exit(9);
+    });
+    char b;
+    OK(close(up[1]));
+    EQ(OK(read(up[0], &b, 1)), 0);
+    ERR(ETXTBSY, open("prog", O_WRONLY));
+    ERR(ETXTBSY, open("prog", O_RDWR));
+    ERR(ETXTBSY, open("prog", O_RDONLY | O_TRUNC));
+    ERR(ETXTBSY, truncate("prog", 0));
+    OK(close(OK(open("prog", O_RDONLY))));
+    OK(chmod("prog", 0700));
+    OK(rename("prog", "prog2"));
+    ERR(ETXTBSY, open("prog2", O_WRONLY));
+    OK(kill(c, SIGKILL));
+    REAP_SIG(c, SIGKILL);
+    OK(close(OK(open("prog2", O_WRONLY))));
+    EQ(starts("./prog2"), 0);
+}

@@ -204,3 +204,10 @@ CASE(words_between_processes) {
     }
     REAP(p, 0);
 }
+CASE(requeue_of_negative_numbers) {
+    uint32_t a = 1, b = 1;
+    ERR(EINVAL, syscall(SYS_futex, &a, FUTEX_CMP_REQUEUE, -1, (void *)1, &b, 1));
+    ERR(EINVAL, syscall(SYS_futex, &a, FUTEX_CMP_REQUEUE, 1, (void *)-1, &b, 1));
+    ERR(EINVAL, syscall(SYS_futex, &a, FUTEX_REQUEUE, 1, (void *)-1, &b, 0));
+    EQ(OK(syscall(SYS_futex, &a, FUTEX_CMP_REQUEUE, 1, (void *)1, &b, 1)), 0);
+}

@@ -486,3 +486,16 @@ CASE(a_disconnected_udp_socket_forgets_its_address) {
     EQ(a.sin_addr.s_addr, 0);
     EQ(a.sin_port, 0);
 }
+CASE(options_of_unknown_levels) {
+    int stream = (int)OK(socket(AF_INET, SOCK_STREAM, 0)), datagram = (int)OK(socket(AF_INET, SOCK_DGRAM, 0));
+    int local = (int)OK(socket(AF_UNIX, SOCK_STREAM, 0)), value = 1;
+    socklen_t len = sizeof value;
+    ERR(EOPNOTSUPP, getsockopt(stream, 500, 1, &value, &len));
+    ERR(EOPNOTSUPP, getsockopt(stream, IPPROTO_UDP, 1, &value, &len));
+    ERR(EOPNOTSUPP, getsockopt(datagram, IPPROTO_TCP, 1, &value, &len));
+    ERR(EOPNOTSUPP, getsockopt(local, IPPROTO_TCP, 1, &value, &len));
+    ERR(ENOPROTOOPT, getsockopt(stream, IPPROTO_TCP, -1, &value, &len));
+    ERR(ENOPROTOOPT, getsockopt(stream, IPPROTO_IP, -1, &value, &len));
+    ERR(ENOPROTOOPT, getsockopt(datagram, IPPROTO_UDP, -1, &value, &len));
+    ERR(ENOPROTOOPT, setsockopt(stream, 500, 1, &value, sizeof value));
+}

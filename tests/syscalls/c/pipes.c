@@ -1,6 +1,11 @@
 /* Pipes, FIFOs, splice, tee, vmsplice, sendfile, copy_file_range. */
 #include "t.h"
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/sendfile.h>
+#include <sys/signalfd.h>
+#include <sys/timerfd.h>
 
 CASE(pipe_basic) {
     int p[2];
@@ -278,4 +283,24 @@ CASE(zeroes_can_be_mapped) {
     int entropy = -1;
     OK(ioctl(OK(open("/dev/random", O_RDONLY)), 0x80045200, &entropy));
     TRUE(entropy >= 0);
+}
+CASE(splice_into_what_takes_none) {
+    int p[2], q[2];
+    OK(pipe2(p, O_NONBLOCK));
+    int epoll = (int)OK(epoll_create1(0)), event = (int)OK(eventfd(0, 0)), notify = (int)OK(inotify_init());
+    int timer = (int)OK(timerfd_create(CLOCK_MONOTONIC, 0)), self = (int)OK(syscall(SYS_pidfd_open, getpid(), 0));
+    sigset_t set;
+    sigemptyset(&set);
+    int signals = (int)OK(signalfd(-1, &set, 0));
+    int all[] = {epoll, event, timer, self, signals};
+    for (int written = 0; written < 2; written++) {
+        for (size_t i = 0; i < sizeof all / sizeof *all; i++) ERR(EINVAL, splice(p[0], 0, all[i], 0, 16, 0));
+        /* It is not open for writing. */
+        ERR(EBADF, splice(p[0], 0, notify, 0, 16, 0));
+        OK(write(p[1], "text", 4));
+    }
+    /* An ordinary file, while nothing is there. */
+    OK(pipe2(q, O_NONBLOCK));
+    int fd = put("f", "");
+    ERR(EAGAIN, splice(q[0], 0, fd, 0, 16, 0));
 }

@@ -839,3 +839,120 @@ CASE(children_use_cpu_time) {
     long ms = r.ru_utime.tv_sec * 1000 + r.ru_utime.tv_usec / 1000 + r.ru_stime.tv_sec * 1000 + r.ru_stime.tv_usec / 1000;
     TRUE(ms >= 30 && ms < 5000);
 }
+/* Takes one of the signals within half a second; 0 if none comes. */
+static int come(const sigset_t *set, siginfo_t *info) {
+    struct timespec t = {0, 500000000};
+    int got = sigtimedwait(set, info, &t);
+    return got < 0 ? 0 : got;
+}
+static int comes_not(const sigset_t *set) {
+    struct timespec t = {0, 20000000};
+    return sigtimedwait(set, 0, &t) < 0;
+}
+CASE(input_is_told_by_signals) {
+    int p[2], pair[2];
+    siginfo_t info;
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGIO);
+    sigaddset(&set, SIGRTMIN + 3);
+    OK(sigprocmask(SIG_BLOCK, &set, 0));
+    OK(pipe(p));
+    EQ(OK(fcntl(p[0], F_GETOWN)), 0);
+    OK(fcntl(p[0], F_SETOWN, getpid()));
+    EQ(OK(fcntl(p[0], F_GETOWN)), getpid());
+    OK(write(p[1], "x", 1));
+    TRUE(comes_not(&set));
+    OK(fcntl(p[0], F_SETFL, O_ASYNC));
+    TRUE(OK(fcntl(p[0], F_GETFL)) & O_ASYNC);
+    OK(write(p[1], "x", 1));
+    EQ(come(&set, &info), SIGIO);
+    EQ(info.si_code, SI_KERNEL);
+    EQ(OK(fcntl(p[0], F_GETSIG)), 0);
+    OK(fcntl(p[0], F_SETSIG, SIGRTMIN + 3));
+    EQ(OK(fcntl(p[0], F_GETSIG)), SIGRTMIN + 3);
+    ERR(EINVAL, fcntl(p[0], F_SETSIG, 65));
+    OK(write(p[1], "x", 1));
+    EQ(come(&set, &info), SIGRTMIN + 3);
+    EQ(info.si_code, POLL_IN);
+    EQ(info.si_fd, p[0]);
+    EQ(info.si_band, POLLIN | POLLRDNORM);
+    OK(fcntl(p[0], F_SETFL, 0));
+    OK(write(p[1], "x", 1));
+    TRUE(comes_not(&set));
+    /* A copy is the same description; it lives on when the first is closed. */
+    int copy = (int)OK(dup(p[0])), on = 1;
+    OK(ioctl(copy, FIOASYNC, &on));
+    OK(close(p[0]));
+    OK(write(p[1], "x", 1));
+    EQ(come(&set, &info), SIGRTMIN + 3);
+    EQ(info.si_fd, copy);
+    /* The end of writers is news. */
+    OK(close(p[1]));
+    EQ(come(&set, &info), SIGRTMIN + 3);
+    OK(close(copy));
+    TRUE(comes_not(&set));
+    /* Sockets. */
+    OK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+    OK(fcntl(pair[0], F_SETOWN, getpid()));
+    OK(fcntl(pair[0], F_SETSIG, SIGRTMIN + 3));
+    OK(fcntl(pair[0], F_SETFL, O_ASYNC | O_NONBLOCK));
+    OK(write(pair[1], "x", 1));
+    EQ(come(&set, &info), SIGRTMIN + 3);
+    EQ(info.si_code, POLL_IN);
+    EQ(info.si_fd, pair[0]);
+}
+static void *waits_for_input(void *arg) {
+    sigset_t *set = arg;
+    siginfo_t info;
+    EQ(come(set, &info), SIGIO);
+    return (void *)1;
+}
+CASE(owners_of_input) {
+    int p[2];
+    struct f_owner_ex owner;
+    sigset_t set;
+    siginfo_t info;
+    sigemptyset(&set);
+    sigaddset(&set, SIGIO);
+    OK(sigprocmask(SIG_BLOCK, &set, 0));
+    OK(pipe(p));
+    ERR(ESRCH, fcntl(p[0], F_SETOWN, 0x3ffffff));
+    ERR(EINVAL, fcntl(p[0], F_SETOWN, INT_MIN));
+    owner.type = 9, owner.pid = 0;
+    ERR(EINVAL, fcntl(p[0], F_SETOWN_EX, &owner));
+    /* A thread. */
+    owner.type = F_OWNER_TID, owner.pid = (int)syscall(SYS_gettid);
+    OK(fcntl(p[0], F_SETOWN_EX, &owner));
+    memset(&owner, 0, sizeof owner);
+    OK(fcntl(p[0], F_GETOWN_EX, &owner));
+    EQ(owner.type, F_OWNER_TID);
+    EQ(owner.pid, syscall(SYS_gettid));
+    OK(fcntl(p[0], F_SETFL, O_ASYNC));
+    OK(write(p[1], "x", 1));
+    EQ(come(&set, &info), SIGIO);
+    /* A process group. */
+    pid_t c = CHILD({
+        OK(setpgid(0, 0));
+        OK(fcntl(p[0], F_SETOWN, -getpid()));
+        EQ(OK(fcntl(p[0], F_GETOWN)), -getpid());
+        OK(write(p[1], "x", 1));
+        EQ(come(&set, &info), SIGIO);
+    });
+    REAP(c, 0);
+    TRUE(comes_not(&set));
+    /* Nobody. */
+    OK(fcntl(p[0], F_SETOWN, 0));
+    OK(write(p[1], "x", 1));
+    TRUE(comes_not(&set));
+    if (getuid()) return;
+    /* Somebody else's process is not told by who has no right to signal it. */
+    c = CHILD({
+        OK(setresgid(1000, 1000, 1000));
+        OK(setresuid(1000, 1000, 1000));
+        OK(fcntl(p[0], F_SETOWN, getppid()));
+        OK(write(p[1], "x", 1));
+    });
+    REAP(c, 0);
+    TRUE(comes_not(&set));
+}

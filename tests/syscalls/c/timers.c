@@ -244,3 +244,28 @@ CASE(timers_and_exec) {
     pid_t c = CHILD(OK(setitimer(ITIMER_REAL, &v, 0)); execl("/bin/sleep", "sleep", "5", NULL); _exit(1));
     REAP_SIG(c, SIGALRM);
 }
+static volatile int *told;
+static void tell(int signo) { ++*told; }
+CASE(limits_of_cpu_time) {
+    told = OK(mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+    struct rlimit limit = {1, 2};
+    pid_t c = CHILD({
+        signal(SIGXCPU, tell);
+        OK(setrlimit(RLIMIT_CPU, &limit));
+        while (!*told) { }
+        struct rlimit now;
+        OK(getrlimit(RLIMIT_CPU, &now));
+        EQ(now.rlim_cur, 2);
+        EQ(now.rlim_max, 2);
+        for (;;) { }
+    });
+    /* A child has the limit, and its own time. */
+    pid_t d = CHILD({
+        OK(setrlimit(RLIMIT_CPU, &limit));
+        pid_t e = CHILD(for (;;) { });
+        REAP_SIG(e, SIGXCPU);
+    });
+    REAP_SIG(c, SIGKILL);
+    EQ(*told, 1);
+    REAP(d, 0);
+}

@@ -6,7 +6,7 @@ use crate::synth::{Dir, Node};
 use chitin_abi::Errno;
 use chitin_kernel::cred::Cred;
 use chitin_kernel::mm::{Landmarks, Mm};
-use chitin_kernel::task::{Process, Task};
+use chitin_kernel::task::{Process, Task, may_inspect};
 use chitin_kernel::vfs::lookup::name_of;
 use chitin_kernel::vfs::{FileType, Path};
 use chitin_usermem::{UserAddr, UserMemory};
@@ -15,8 +15,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// `CAP_SYS_PTRACE`, `CAP_SYS_RESOURCE`.
-const CAP_SYS_PTRACE: u32 = 19;
+/// `CAP_SYS_RESOURCE`.
 const CAP_SYS_RESOURCE: u32 = 24;
 
 /// Whose files these are.
@@ -57,7 +56,8 @@ impl Who {
     }
 
     pub(super) fn owner(&self) -> (u32, u32) {
-        self.cred().map_or((0, 0), |c| (c.euid, c.egid))
+        let dumpable = self.process.dumpable.load(Ordering::Relaxed);
+        self.cred().filter(|_| dumpable).map_or((0, 0), |c| (c.euid, c.egid))
     }
 
     fn file(
@@ -106,11 +106,8 @@ pub(super) fn may_look(viewer: &Arc<Task>, who: &Who) -> Result<(), Errno> {
     if Arc::ptr_eq(&viewer.process, &who.process) {
         return Ok(());
     }
-    let (own, Some(other)) = (viewer.cred(), who.cred()) else { return Err(Errno::ESRCH) };
-    let same = [other.uid, other.euid, other.suid].iter().all(|&id| id == own.fsuid)
-        && [other.gid, other.egid, other.sgid].iter().all(|&id| id == own.fsgid)
-        && other.permitted.0 & !own.permitted.0 == 0;
-    if same || own.has_cap(CAP_SYS_PTRACE) { Ok(()) } else { Err(Errno::EACCES) }
+    let cred = who.cred().ok_or(Errno::ESRCH)?;
+    may_inspect(viewer, &who.process, &cred).map_err(|_| Errno::EACCES)
 }
 
 /// A path as the viewer sees it.
@@ -182,7 +179,7 @@ const ENTRIES: &[(&str, Maker)] = &[
     ("exe", |w| {
         Some(w.link(|who| {
             who.mm().ok_or(Errno::ENOENT)?;
-            who.process.exe.lock().clone().ok_or(Errno::ENOENT)
+            who.process.exe.lock().as_ref().map(|r| r.path().clone()).ok_or(Errno::ENOENT)
         }))
     }),
     ("fd", |w| Some(Node::Dir(Arc::new(FdDir(w.clone(), Shows::Link))))),
@@ -201,7 +198,11 @@ const ENTRIES: &[(&str, Maker)] = &[
     ("oom_score", |w| Some(w.file(oom_score))),
     ("oom_score_adj", |w| Some(oom_adjust(w, OomScale::New))),
     ("pagemap", |w| Some(memory::pagemap(w))),
-    ("personality", |w| Some(w.own_file(0o400, |_, _| Ok(b"00000000\n".to_vec())))),
+    ("personality", |w| {
+        Some(w.own_file(0o400, |who, _| {
+            Ok(format!("{:08x}\n", who.task()?.traits.lock().persona).into_bytes())
+        }))
+    }),
     ("projid_map", |_| Some(Node::text(ID_MAP))),
     ("root", |w| Some(w.link(|who| Ok(who.task()?.fs().root.read().clone())))),
     ("schedstat", |w| Some(w.file(|who, _| Ok(stat::schedstat(who))))),
@@ -213,7 +214,7 @@ const ENTRIES: &[(&str, Maker)] = &[
     ("statm", |w| Some(w.file(|who, _| Ok(stat::statm(who))))),
     ("status", |w| Some(w.file(stat::status))),
     ("task", |w| w.tid.is_none().then(|| Node::Dir(Arc::new(TaskDir(w.clone()))))),
-    ("timerslack_ns", |_| Some(Node::text("50000\n"))),
+    ("timerslack_ns", |w| Some(timer_slack(w))),
     ("uid_map", |_| Some(Node::text(ID_MAP))),
     ("wchan", |_| Some(Node::text("0"))),
 ];
@@ -261,6 +262,22 @@ fn comm(who: &Who) -> Node {
         }
         let name = text.iter().copied().take_while(|b| *b != 0).take(15);
         *rename.task()?.comm.lock() = name.collect();
+        Ok(())
+    })
+}
+
+/// As `PR_SET_TIMERSLACK`, of others too.
+fn timer_slack(who: &Who) -> Node {
+    let changed = who.clone();
+    let show = who.file(|who, viewer| {
+        may_look(viewer, who)?;
+        Ok(format!("{}\n", who.task()?.traits.lock().slack).into_bytes())
+    });
+    show.with_perm(0o666).stored_by(move |viewer, text| {
+        let text = std::str::from_utf8(text).map_err(|_| Errno::EINVAL)?;
+        let nanos: i64 = text.trim().parse().map_err(|_| Errno::EINVAL)?;
+        may_look(viewer, &changed)?;
+        changed.task()?.traits.lock().set_slack(nanos);
         Ok(())
     })
 }

@@ -301,6 +301,10 @@ impl Epoll {
 }
 
 impl FileOps for Epoll {
+    fn takes_splice(&self) -> bool {
+        false
+    }
+
     fn pollable(&self) -> Option<&dyn Pollable> {
         Some(self)
     }

@@ -67,6 +67,10 @@ impl EventFd {
 }
 
 impl FileOps for EventFd {
+    fn takes_splice(&self) -> bool {
+        false
+    }
+
     fn read(&self, _cx: FileCx<'_>, dst: &mut IoDst<'_>, _pos: u64) -> Result<usize, Errno> {
         if dst.remaining() < 8 {
             return Err(Errno::EINVAL);

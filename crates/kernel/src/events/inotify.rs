@@ -193,6 +193,14 @@ impl Drop for Inotify {
 }
 
 impl FileOps for Inotify {
+    fn tells_by_signals(&self) -> bool {
+        true
+    }
+
+    fn takes_splice(&self) -> bool {
+        false
+    }
+
     fn read(&self, _cx: FileCx<'_>, dst: &mut IoDst<'_>, _pos: u64) -> Result<usize, Errno> {
         let mut state = self.0.state.lock();
         let mut done = 0;
@@ -232,7 +240,8 @@ impl FileOps for Inotify {
         let state = self.0.state.lock();
         let lines = state.watches.values().map(|(watch, inode)| {
             let (ino, dev) = inode.attr().map_or((0, 0), |a| (a.ino, a.dev));
-            let (wd, mask) = (watch.wd, watch.mask() & IN_ALL_EVENTS);
+            let kept = IN_ALL_EVENTS | IN_ONESHOT | IN_EXCL_UNLINK;
+            let (wd, mask) = (watch.wd, watch.mask() & kept);
             format!("inotify wd:{wd:x} ino:{ino:x} sdev:{dev:x} mask:{mask:x} ignored_mask:0\n")
         });
         lines.collect()

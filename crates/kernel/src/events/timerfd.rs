@@ -112,6 +112,10 @@ impl TimerFd {
 }
 
 impl FileOps for TimerFd {
+    fn takes_splice(&self) -> bool {
+        false
+    }
+
     fn read(&self, _cx: FileCx<'_>, dst: &mut IoDst<'_>, _pos: u64) -> Result<usize, Errno> {
         if dst.remaining() < 8 {
             return Err(Errno::EINVAL);

@@ -24,6 +24,16 @@ impl Areas {
         self.map.range(..=addr).next_back().map(|(_, v)| v).filter(|v| addr < v.end)
     }
 
+    /// The first area that begins behind `addr`.
+    pub(super) fn above(&self, addr: u64) -> Option<&Vma> {
+        self.map.range(addr..).next().map(|(_, v)| v)
+    }
+
+    /// The last area that begins before `addr`.
+    pub(super) fn below(&self, addr: u64) -> Option<&Vma> {
+        self.map.range(..addr).next_back().map(|(_, v)| v)
+    }
+
     /// Areas that overlap the range, in ascending order.
     pub(super) fn overlapping(&self, range: Range<u64>) -> impl Iterator<Item = &Vma> {
         let first = self.find(range.start).map_or(range.start, |v| v.start);

@@ -2,7 +2,7 @@
 
 use super::map::pages;
 use super::vma::{Sharing, Source, Vma, flag};
-use super::{Mm, PAGE, Placement};
+use super::{Mm, PAGE, Placement, State};
 use crate::vfs::InodeRef;
 use chitin_abi::Errno;
 use chitin_platform::{MapOp, Populate, Prot};
@@ -15,6 +15,8 @@ pub enum Advice {
     DontNeed,
     /// A hole is punched into a shared mapping.
     Remove,
+    /// The content of private memory may be forgotten; it is not.
+    Free,
     /// Sets or clears a [`flag`].
     Flag(u32, Toggle),
 }
@@ -36,6 +38,37 @@ pub enum Moving {
     Anywhere,
     /// To this address, replacing what is there.
     To(u64),
+}
+
+/// What is left where `mremap(2)` has moved pages away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Left {
+    /// Free addresses.
+    Nothing,
+    /// A mapping without these pages (`MREMAP_DONTUNMAP`).
+    Mapped,
+}
+
+fn is_of_file(source: &Source) -> bool {
+    matches!(source, Source::File(_) | Source::Anon { origin: Some(_), .. })
+}
+
+impl State {
+    /// Changes the areas in a range one by one. Where that fails the others stay as they are.
+    fn each(
+        &mut self,
+        range: Range<u64>,
+        mut change: impl FnMut(&mut Self, &mut Vma) -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        let mut result = Ok(());
+        for mut vma in self.areas.remove(range) {
+            if result.is_ok() {
+                result = change(self, &mut vma);
+            }
+            self.areas.insert(vma);
+        }
+        result
+    }
 }
 
 impl Mm {
@@ -60,22 +93,25 @@ impl Mm {
         let complete = end >= range.end;
         let range = range.start..end.min(range.end);
         let mut ops = Vec::new();
-        for mut vma in state.areas.remove(range) {
+        let result = state.each(range, |state, vma| {
             let reserved = matches!(vma.source, Source::Reserved);
-            vma.prot = prot;
             if reserved && prot != Prot::NONE {
                 vma.source = Source::fresh(&self.memory, vma.len())?;
+            }
+            vma.prot = prot;
+            if reserved && prot != Prot::NONE {
                 vma.map_ops(&mut ops, Populate::Lazy);
             } else if matches!(vma.source, Source::File(_)) {
                 // What lies behind the end of the file has no mapping to change.
-                self.emit(&mut state, &vma, &mut ops, Populate::Lazy);
+                self.emit(state, vma, &mut ops, Populate::Lazy);
             } else {
                 vma.protect_ops(&mut ops);
             }
-            state.areas.insert(vma);
-        }
+            Ok(())
+        });
         merge_protects(&mut ops);
         self.apply_later(&ops, ())?;
+        result?;
         if complete { Ok(()) } else { Err(Errno::ENOMEM) }
     }
 
@@ -103,8 +139,21 @@ impl Mm {
         let complete = state.areas.covers(range.clone());
         let mut ops = Vec::new();
         let mut dropped = Vec::new();
-        for mut vma in state.areas.remove(range) {
+        let result = state.each(range, |_, vma| {
+            let locked = vma.flags & flag::LOCKED != 0;
             match (advice, &vma.source, vma.sharing) {
+                (Advice::DontNeed | Advice::Remove, ..) if locked => return Err(Errno::EINVAL),
+                (
+                    Advice::Free,
+                    Source::Anon { origin: None, .. } | Source::Reserved,
+                    Sharing::Private,
+                ) => {}
+                (Advice::Free, ..) => return Err(Errno::EINVAL),
+                (Advice::Flag(flag::WIPEONFORK, Toggle::On), source, sharing)
+                    if sharing == Sharing::Shared || is_of_file(source) =>
+                {
+                    return Err(Errno::EINVAL);
+                }
                 (Advice::Flag(bits, toggle), _, _) => match toggle {
                     Toggle::On => vma.flags |= bits,
                     Toggle::Off => vma.flags &= !bits,
@@ -119,29 +168,31 @@ impl Mm {
                     dropped.push(std::mem::replace(&mut vma.source, fresh));
                     vma.map_ops(&mut ops, Populate::Lazy);
                 }
+                (Advice::Remove, source, _) if !vma.may_write && is_of_file(source) => {
+                    return Err(Errno::EACCES);
+                }
                 (Advice::DontNeed, Source::Anon { block, at, .. }, Sharing::Private)
                 | (Advice::Remove, Source::Anon { block, at, .. }, Sharing::Shared) => {
                     self.memory.discard(block.offset() + at, vma.len())?;
                 }
-                (Advice::Remove, ..) => {
-                    state.areas.insert(vma);
-                    return Err(Errno::EINVAL);
-                }
+                (Advice::Remove, ..) => return Err(Errno::EINVAL),
                 (Advice::DontNeed, ..) => {}
             }
-            state.areas.insert(vma);
-        }
+            Ok(())
+        });
         self.apply_later(&ops, dropped)?;
+        result?;
         if complete { Ok(()) } else { Err(Errno::ENOMEM) }
     }
 
-    /// `mremap(2)`. `keep` is `MREMAP_DONTUNMAP`. `limit` is `RLIMIT_AS`.
+    /// `mremap(2)`. `limit` is `RLIMIT_AS`.
     pub fn remap(
         &self,
         addr: u64,
         old_len: u64,
         new_len: u64,
         moving: Moving,
+        left: Left,
         limit: u64,
     ) -> Result<u64, Errno> {
         let new_len = new_len.checked_next_multiple_of(PAGE).filter(|&n| n > 0);
@@ -156,7 +207,10 @@ impl Mm {
             if !state.areas.covers(old.clone()) {
                 return Err(Errno::EFAULT);
             }
-            let grows = new_len.saturating_sub(old_len);
+            let grows = match left {
+                Left::Nothing => new_len.saturating_sub(old_len),
+                Left::Mapped => new_len,
+            };
             if state.areas.total().saturating_add(grows) > limit {
                 return Err(Errno::ENOMEM);
             }
@@ -169,7 +223,12 @@ impl Mm {
             if new_len < old_len {
                 self.unmap(addr + new_len, old_len - new_len)?;
             }
-            return self.relocate(addr..addr + old_len.min(new_len), to, new_len);
+            return self.relocate(addr..addr + old_len.min(new_len), to, new_len, left);
+        }
+        if left == Left::Mapped {
+            let within = self.state.read().within.clone();
+            let to = self.state.write().areas.find_free(new_len, within)?;
+            return self.relocate(old, to, new_len, left);
         }
         if new_len <= old_len {
             if new_len < old_len {
@@ -187,7 +246,7 @@ impl Mm {
             Moving::Anywhere => {
                 let within = self.state.read().within.clone();
                 let to = self.state.write().areas.find_free(new_len, within)?;
-                self.relocate(old, to, new_len)
+                self.relocate(old, to, new_len, left)
             }
             _ => Err(Errno::ENOMEM),
         }
@@ -215,7 +274,7 @@ impl Mm {
     }
 
     /// Moves what is at `old` to `to`, where it may grow to `new_len`.
-    fn relocate(&self, old: Range<u64>, to: u64, new_len: u64) -> Result<u64, Errno> {
+    fn relocate(&self, old: Range<u64>, to: u64, new_len: u64, left: Left) -> Result<u64, Errno> {
         let len = old.end - old.start;
         {
             let mut state = self.state.write();
@@ -226,10 +285,18 @@ impl Mm {
             if !replaced.is_empty() {
                 ops.push(MapOp::Unmap { addr: to, len: new_len });
             }
+            let rest = match left {
+                Left::Nothing => Vec::new(),
+                Left::Mapped => self.left_behind(&state, old.clone())?,
+            };
             for vma in state.areas.remove(old.clone()) {
                 let moved = vma.moved_to(to + (vma.start - old.start));
                 self.emit(&mut state, &moved, &mut ops, Populate::Lazy);
                 state.areas.insert(moved);
+            }
+            for vma in rest {
+                self.emit(&mut state, &vma, &mut ops, Populate::Lazy);
+                state.areas.insert(vma);
             }
             self.apply_later(&ops, self.removed(replaced))?;
         }
@@ -237,6 +304,23 @@ impl Mm {
             self.extend(to + len, new_len - len)?;
         }
         Ok(to)
+    }
+
+    /// What is where pages have moved away: the file's, the shared ones, or fresh memory.
+    fn left_behind(&self, state: &State, old: Range<u64>) -> Result<Vec<Vma>, Errno> {
+        let mut out = Vec::new();
+        for vma in state.areas.overlapping(old.clone()) {
+            let mut vma = vma.part(vma.start.max(old.start), vma.end.min(old.end));
+            vma.flags &= !flag::LOCKED;
+            if let (Source::Anon { origin, .. }, Sharing::Private) = (&vma.source, vma.sharing) {
+                vma.source = match origin {
+                    Some(part) => Source::File(part.clone()),
+                    None => Source::fresh(&self.memory, vma.len())?,
+                };
+            }
+            out.push(vma);
+        }
+        Ok(out)
     }
 
     /// `mremap(2)` with an old length of 0: a second mapping of shared pages.
@@ -261,10 +345,14 @@ impl Mm {
     }
 
     /// `msync(2)`: writes shared file mappings back. `ENOMEM` for unmapped pages.
-    pub fn sync(&self, addr: u64, len: u64) -> Result<(), Errno> {
+    /// `EBUSY` for locked ones that are to be read anew.
+    pub fn sync(&self, addr: u64, len: u64, invalidate: bool) -> Result<(), Errno> {
         let range = pages(addr, len).ok_or(Errno::ENOMEM)?;
         let state = self.state.read();
         for vma in state.areas.overlapping(range.clone()) {
+            if invalidate && vma.flags & flag::LOCKED != 0 {
+                return Err(Errno::EBUSY);
+            }
             if let (Source::File(part), Sharing::Shared) = (&vma.source, vma.sharing) {
                 let from = vma.start.max(range.start);
                 let to = vma.end.min(range.end);
@@ -278,11 +366,6 @@ impl Mm {
     #[must_use]
     pub fn covers(&self, addr: u64, len: u64) -> bool {
         pages(addr, len).is_some_and(|range| self.state.read().areas.covers(range))
-    }
-
-    /// `mlock(2)` and `munlock(2)`: only accounted, guest memory is not pinned.
-    pub fn lock_pages(&self, addr: u64, len: u64, toggle: Toggle) -> Result<(), Errno> {
-        self.advise(addr, len, Advice::Flag(flag::LOCKED, toggle))
     }
 }
 

@@ -52,7 +52,12 @@ fn step(vma: &Vma, addr: u64, want: usize) -> usize {
 
 impl Mm {
     fn read_step(&self, addr: u64, buf: &mut [u8]) -> Result<usize, Errno> {
-        let state = self.state.read();
+        let mut state = self.state.read();
+        if self.grows() && state.areas.find(addr).is_none() {
+            drop(state);
+            self.reach(addr)?;
+            state = self.state.read();
+        }
         let vma = state.areas.find(addr).filter(|v| v.readable()).ok_or(Errno::EFAULT)?;
         let n = step(vma, addr, buf.len());
         let piece = buf.get_mut(..n).ok_or(Errno::EFAULT)?;
@@ -70,7 +75,11 @@ impl Mm {
     fn write_step(&self, addr: u64, buf: &[u8], access: Access) -> Result<usize, Errno> {
         loop {
             let state = self.state.read();
-            let vma = state.areas.find(addr).ok_or(Errno::EFAULT)?;
+            let Some(vma) = state.areas.find(addr) else {
+                drop(state);
+                self.reach(addr)?;
+                continue;
+            };
             if !vma.prot.write && (access == Access::User || !vma.readable()) {
                 return Err(Errno::EFAULT);
             }
@@ -103,7 +112,11 @@ impl Mm {
     ) -> Result<Option<T>, Errno> {
         loop {
             let state = self.state.read();
-            let vma = state.areas.find(addr).ok_or(Errno::EFAULT)?;
+            let Some(vma) = state.areas.find(addr) else {
+                drop(state);
+                self.reach(addr)?;
+                continue;
+            };
             let allowed = match direction {
                 Direction::FromUser => vma.readable(),
                 Direction::ToUser => vma.prot.write,

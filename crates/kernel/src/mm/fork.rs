@@ -11,6 +11,7 @@ use crate::sync::RwLock;
 use chitin_abi::Errno;
 use chitin_platform::{MapOp, Populate};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Most areas that are mapped anew.
 const MOST_MAPPED: usize = 192;
@@ -86,6 +87,8 @@ impl Mm {
             deferred: crate::sync::Mutex::default(),
             landmarks: RwLock::new(self.landmarks.read().clone()),
             published: std::sync::OnceLock::new(),
+            future: AtomicU32::new(0),
+            growth: AtomicU64::new(self.growth.load(Ordering::Relaxed)),
             _charge: Some(charge),
         });
         child.apply_later(&ops, ())?;

@@ -99,7 +99,7 @@ impl Mm {
             prot: request.prot,
             may_write: request.may_write,
             sharing: request.sharing,
-            flags: request.flags | if room { flag::ROOM } else { 0 },
+            flags: request.flags | if room { flag::ROOM } else { 0 } | self.future_flags(),
             source: self.source(request, len)?,
         };
         let mut ops = Vec::new();
@@ -273,6 +273,7 @@ impl Mm {
             let heap = state.areas.find(old - 1).cloned();
             if let Some(vma) = heap
                 && vma.flags & flag::HEAP != 0
+                && vma.flags & flag::LOCKED == self.future_flags()
                 && let Source::Anon { block, at, copies: None, .. } = &vma.source
                 && at + (new - vma.start) <= block.len()
             {
@@ -288,6 +289,7 @@ impl Mm {
         let mut request =
             MapRequest::anonymous(Placement::FixedNoReplace(old), new - old, Prot::RW);
         request.flags = flag::HEAP;
+        request.populate = self.future_populate();
         self.map(&request, u64::MAX).map(drop)
     }
 }

@@ -16,15 +16,17 @@ mod areas;
 mod change;
 mod copy;
 mod fork;
+mod lock;
 mod map;
 mod patch;
 mod report;
 mod text;
 pub mod vma;
 
-pub use change::{Advice, Moving, Toggle};
+pub use change::{Advice, Left, Moving, Toggle};
 pub use copy::{Direction, WordKey};
 pub use fork::Company;
+pub use lock::{Lock, Span};
 pub use map::{MapRequest, Placement, USER_END, USER_START};
 pub use patch::Texts;
 pub use report::{Detail, MapLine, MmSizes};
@@ -37,6 +39,7 @@ use chitin_abi::Errno;
 use chitin_platform::{AddressSpace, MapOp, PlatformError};
 use chitin_usermem::GuestMemory;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
 /// Bytes of a page.
@@ -85,6 +88,11 @@ pub struct Mm {
     pub landmarks: RwLock<Landmarks>,
     /// Made by the first question whose answer can be published.
     published: OnceLock<Option<Arc<Published>>>,
+    /// What new areas begin with (`mlockall(MCL_FUTURE)`): bits of [`Lock`].
+    future: AtomicU32,
+    /// How long an area may become that grows down (`RLIMIT_STACK`), in bytes; 0 while there
+    /// is none.
+    growth: AtomicU64,
     /// What the host needs for it, if it is a copy.
     _charge: Option<chitin_usermem::Charge>,
 }
@@ -116,6 +124,8 @@ impl Mm {
             state: RwLock::new(state),
             deferred: crate::sync::Mutex::default(),
             landmarks: RwLock::default(),
+            future: AtomicU32::new(0),
+            growth: AtomicU64::new(0),
             _charge: None,
             published: OnceLock::new(),
         })
@@ -207,6 +217,9 @@ impl Mm {
         }
         let mut state = self.state.write();
         let page = fault.addr & !(PAGE - 1);
+        if state.areas.find(page).is_none() {
+            return self.grow_down(&mut state, page).map_err(|_| (SIGSEGV, SEGV_MAPERR));
+        }
         let Some(vma) = state.areas.find(page) else { return Err((SIGSEGV, SEGV_MAPERR)) };
         let allowed = match (fault.write, fault.fetch) {
             (true, _) => vma.prot.write,

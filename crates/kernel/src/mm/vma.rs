@@ -112,6 +112,8 @@ pub mod flag {
     pub const ROOM: u32 = 64;
     /// The vDSO.
     pub const VDSO: u32 = 128;
+    /// `MAP_GROWSDOWN`: an access below makes it longer.
+    pub const GROWS: u32 = 256;
 }
 
 /// One area.
@@ -213,7 +215,12 @@ impl Vma {
 
     /// The protection that its host mapping has.
     fn host_prot(&self) -> Prot {
-        if self.copies_on_write() { Prot { write: false, ..self.prot } } else { self.prot }
+        Prot {
+            // On x86-64 memory that can be written can be read.
+            read: self.prot.read || self.prot.write,
+            write: self.prot.write && !self.copies_on_write(),
+            exec: self.prot.exec,
+        }
     }
 
     /// Appends what maps it.

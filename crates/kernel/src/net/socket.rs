@@ -2,6 +2,7 @@
 
 use super::{Control, Options, Outgoing};
 use crate::task::Task;
+use crate::vfs::async_io::Owner;
 use crate::vfs::{Attr, File, FileCx, FileOps, FileType, IoDst, IoRules, IoSrc};
 use crate::wait::{Pollable, WaitQueue};
 use chitin_abi::Errno;
@@ -285,6 +286,10 @@ impl Drop for SocketFile {
 }
 
 impl FileOps for SocketFile {
+    fn tells_by_signals(&self) -> bool {
+        true
+    }
+
     fn attr(&self) -> Attr {
         let common = self.0.common();
         let (uid, gid) = common.owner;
@@ -319,11 +324,12 @@ impl FileOps for SocketFile {
             FIOSETOWN | SIOCSPGRP => {
                 let mut owner = [0; 4];
                 mm.read(UserAddr(arg), &mut owner)?;
-                cx.file.rare.lock().owner = i32::from_ne_bytes(owner);
+                let owner = Owner::from_number(&cx.task.kernel, i32::from_ne_bytes(owner))?;
+                cx.file.set_owner(cx.task, owner);
                 Ok(0)
             }
             FIOGETOWN | SIOCGPGRP => {
-                let owner = cx.file.rare.lock().owner;
+                let owner = cx.file.rare.lock().owner.number();
                 mm.write(UserAddr(arg), &owner.to_ne_bytes()).map(|()| 0)
             }
             _ => self.0.ioctl(&mm, cmd, arg).unwrap_or(Err(Errno::ENOTTY)),

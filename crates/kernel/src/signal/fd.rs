@@ -93,6 +93,10 @@ fn encode(info: &SigInfo) -> SignalfdSiginfo {
 }
 
 impl FileOps for SignalFd {
+    fn takes_splice(&self) -> bool {
+        false
+    }
+
     fn read(&self, cx: FileCx<'_>, dst: &mut IoDst<'_>, _pos: u64) -> Result<usize, Errno> {
         let size = size_of::<SignalfdSiginfo>();
         if dst.remaining() < size {

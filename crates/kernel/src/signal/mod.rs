@@ -72,6 +72,12 @@ impl SigInfo {
         Self::new(signo, code, &[words(pid, uid)])
     }
 
+    /// News of a descriptor (`si_band`, `si_fd`).
+    #[must_use]
+    pub fn io(signo: i32, code: i32, band: u32, fd: i32) -> Self {
+        Self::new(signo, code, &[band.into(), words(fd, 0)])
+    }
+
     /// Of a timer, with its value (`si_timerid`, `si_value`); the overrun is known when it
     /// is taken.
     #[must_use]

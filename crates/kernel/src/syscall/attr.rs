@@ -11,7 +11,9 @@ use crate::vfs::access::{CAP_CHOWN, CAP_FSETID, Want, owns, permitted};
 use crate::vfs::lookup::{Empty, Last, Look, look, lookup, lookup_at, resolve};
 use crate::vfs::open::{MS_NOEXEC, resize, writable_mount};
 use crate::vfs::quick::ways_changed;
-use crate::vfs::{Attr, File, FileType, InodeRef, Kept, Mount, Path, SetAttr, SetTime, notify};
+use crate::vfs::{
+    Attr, File, FileType, InodeRef, Kept, Mount, Path, SetAttr, SetTime, Writing, notify,
+};
 use chitin_abi::Errno;
 use chitin_abi::fs::*;
 use chitin_abi::time::{Timespec, Timeval};
@@ -559,6 +561,7 @@ pub fn truncate(cur: &mut CurrentTask, path: UserPath, len: i64) -> SysResult {
     }
     writable_mount(&place)?;
     permitted(&cur.task().cred(), &inode.attr()?, Want::WRITE)?;
+    let _writing = Writing::begin(inode)?;
     super::rw::limit_size(cur, inode, size)?;
     super::rw::drop_privileges(cur, inode)?;
     resize(cur.task(), inode, size)?;

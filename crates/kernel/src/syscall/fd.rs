@@ -6,6 +6,7 @@ use crate::error::{Restart, SysError, SysResult};
 use crate::fd::{FdEntry, close_entry};
 use crate::pipe::{self, PipeEnd, Privileged};
 use crate::task::CurrentTask;
+use crate::vfs::async_io::{Owner, set_async};
 use crate::vfs::open::{self, OpenHow};
 use crate::vfs::{File, FileType, InodeRef};
 use chitin_abi::fs::*;
@@ -227,13 +228,17 @@ pub async fn fcntl(cur: &mut CurrentTask, fd: i32, cmd: u32, arg: u64) -> SysRes
                 owned.then_some(()).ok_or(Errno::EPERM)?;
             }
             file.ops().set_flags(wanted)?;
+            if (wanted ^ file.flags()) & O_ASYNC != 0 {
+                set_async(cur.task(), &file, fd, wanted & O_ASYNC != 0);
+            }
             file.store_flags(file.flags() & !SETTABLE | wanted);
             Ok(0)
         }
-        F_GETOWN => Ok(i64::from(file.rare.lock().owner).cast_unsigned()),
+        F_GETOWN => Ok(i64::from(file.rare.lock().owner.number()).cast_unsigned()),
         F_SETOWN => {
-            let owner = i32::try_from(arg.cast_signed()).map_err(|_| Errno::EINVAL)?;
-            file.rare.lock().owner = owner;
+            // An int, whatever is in the upper half.
+            let number = u32::try_from(arg & 0xffff_ffff).unwrap_or(0).cast_signed();
+            file.set_owner(cur.task(), Owner::from_number(&cur.task().kernel, number)?);
             Ok(0)
         }
         F_GETSIG => Ok(number(file.rare.lock().signal)),
@@ -243,19 +248,26 @@ pub async fn fcntl(cur: &mut CurrentTask, fd: i32, cmd: u32, arg: u64) -> SysRes
             Ok(0)
         }
         F_GETOWN_EX => {
-            let owner = file.rare.lock().owner;
-            let owner_type = if owner < 0 { F_OWNER_PGRP } else { F_OWNER_PID };
+            let (owner_type, pid) = match file.rare.lock().owner {
+                Owner::None => (F_OWNER_TID, 0),
+                Owner::Thread(id) => (F_OWNER_TID, id),
+                Owner::Process(id) => (F_OWNER_PID, id),
+                Owner::Group(id) => (F_OWNER_PGRP, id),
+            };
             let out = UserPtr::<FOwnerEx>::new(UserAddr(arg));
-            out.write(&**cur.mm(), &FOwnerEx { owner_type, pid: owner.saturating_abs() })?;
+            out.write(&**cur.mm(), &FOwnerEx { owner_type, pid })?;
             Ok(0)
         }
         F_SETOWN_EX => {
-            let owner = UserPtr::<FOwnerEx>::new(UserAddr(arg)).read(&**cur.mm())?;
-            file.rare.lock().owner = match owner.owner_type {
-                F_OWNER_TID | F_OWNER_PID => owner.pid,
-                F_OWNER_PGRP => owner.pid.checked_neg().ok_or(Errno::EINVAL)?,
+            let wanted = UserPtr::<FOwnerEx>::new(UserAddr(arg)).read(&**cur.mm())?;
+            let owner = match (wanted.owner_type, wanted.pid) {
+                (F_OWNER_TID | F_OWNER_PID | F_OWNER_PGRP, 0) => Owner::None,
+                (F_OWNER_TID, id) => Owner::Thread(id),
+                (F_OWNER_PID, id) => Owner::Process(id),
+                (F_OWNER_PGRP, id) => Owner::Group(id),
                 _ => return Err(Errno::EINVAL.into()),
             };
+            file.set_owner(cur.task(), owner.existing(&cur.task().kernel)?);
             Ok(0)
         }
         F_ADD_SEALS => super::memfd::add_seals(&file, arg),
@@ -302,6 +314,9 @@ pub fn ioctl(cur: &mut CurrentTask, fd: i32, cmd: u32, arg: u64) -> SysResult {
         let on = UserPtr::<i32>::new(UserAddr(arg)).read(&**cur.mm())? != 0;
         let flags = if on { file.flags() | bit } else { file.flags() & !bit };
         file.ops().set_flags(flags & SETTABLE)?;
+        if bit == O_ASYNC && flags != file.flags() {
+            set_async(cur.task(), &file, fd, on);
+        }
         file.store_flags(flags);
         Ok(0)
     };

@@ -3,11 +3,13 @@
 use super::memfd::Seals;
 use crate::error::SysResult;
 use crate::mm::vma::flag;
-use crate::mm::{Advice, FilePart, MapRequest, Moving, PAGE, Placement, Sharing, Toggle};
+use crate::mm::{
+    Advice, FilePart, Left, Lock, MapRequest, Moving, PAGE, Placement, Sharing, Span, Toggle, Vma,
+};
 use crate::task::CurrentTask;
 use crate::vfs::open::{MS_NOEXEC, SharedMaps};
 use chitin_abi::mm::*;
-use chitin_abi::task::{RLIMIT_AS, RLIMIT_DATA};
+use chitin_abi::task::{RLIMIT_AS, RLIMIT_DATA, RLIMIT_MEMLOCK, RLIMIT_STACK};
 use chitin_abi::{Errno, fs};
 use chitin_platform::{Populate, Prot};
 use chitin_usermem::{UserAddr, UserMemory};
@@ -17,8 +19,7 @@ fn prot_of(bits: u32) -> Result<Prot, Errno> {
         return Err(Errno::EINVAL);
     }
     Ok(Prot {
-        // On x86-64 memory that can be written can be read.
-        read: bits & (PROT_READ | PROT_WRITE) != 0,
+        read: bits & PROT_READ != 0,
         write: bits & PROT_WRITE != 0,
         exec: bits & PROT_EXEC != 0,
     })
@@ -26,7 +27,7 @@ fn prot_of(bits: u32) -> Result<Prot, Errno> {
 
 /// What `MAP_SHARED_VALIDATE` lets pass: `LEGACY_MAP_MASK`, the sizes of huge pages
 /// included, and `MAP_FIXED_NOREPLACE`.
-const LEGACY_FLAGS: u32 = 0x7_ffff | MAP_FIXED_NOREPLACE | 0xfc00_0000;
+const LEGACY_FLAGS: u32 = 0x7_f9ff | MAP_FIXED_NOREPLACE | 0xfc00_0000;
 
 /// `mmap(2)`.
 pub fn mmap(
@@ -48,7 +49,18 @@ pub fn mmap(
         return Err(Errno::EINVAL.into());
     }
     let prot = prot_of(prot)?;
+    let locked = flags & MAP_LOCKED != 0;
+    if locked || cur.mm().locks_future() {
+        let limit = lock_limit(cur);
+        if locked && limit == 0 {
+            return Err(Errno::EPERM.into());
+        }
+        if cur.mm().locked(0..0).0.saturating_add(len) > limit {
+            return Err(Errno::EAGAIN.into());
+        }
+    }
     let sharing = match flags & MAP_TYPE {
+        MAP_SHARED_VALIDATE if flags & MAP_ANONYMOUS != 0 => return Err(Errno::EINVAL.into()),
         MAP_SHARED_VALIDATE if flags & !LEGACY_FLAGS != 0 => {
             return Err(Errno::EOPNOTSUPP.into());
         }
@@ -104,8 +116,15 @@ pub fn mmap(
         }
     };
     let limit = cur.task().process.limit(RLIMIT_AS);
-    let populate = if flags & MAP_POPULATE != 0 { Populate::Now } else { Populate::Lazy };
-    let flags = if flags & MAP_LOCKED != 0 { flag::LOCKED } else { 0 };
+    let populate = match flags & (MAP_POPULATE | MAP_LOCKED) {
+        0 => cur.mm().future_populate(),
+        _ => Populate::Now,
+    };
+    let grows = flags & MAP_GROWSDOWN != 0 && file.is_none() && sharing == Sharing::Private;
+    if grows {
+        cur.mm().set_growth(cur.task().process.limit(RLIMIT_STACK));
+    }
+    let flags = if locked { flag::LOCKED } else { 0 } | if grows { flag::GROWS } else { 0 };
     let request = MapRequest { place, len, prot, may_write, sharing, file, populate, flags };
     Ok(cur.mm().map(&request, limit)?)
 }
@@ -133,6 +152,13 @@ pub fn mprotect(cur: &mut CurrentTask, addr: u64, len: u64, prot: u32) -> SysRes
 /// `brk(2)`.
 pub fn brk(cur: &mut CurrentTask, addr: u64) -> SysResult {
     let limit = cur.task().process.limit(RLIMIT_DATA);
+    let mm = cur.mm();
+    if mm.locks_future() {
+        let more = addr.saturating_sub(mm.brk_range().end);
+        if mm.locked(0..0).0.saturating_add(more) > lock_limit(cur) {
+            return Ok(mm.brk_range().end);
+        }
+    }
     Ok(cur.mm().brk(addr, limit))
 }
 
@@ -150,17 +176,18 @@ pub fn mremap(
     {
         return Err(Errno::EINVAL.into());
     }
-    if flags & MREMAP_DONTUNMAP != 0 {
-        cur.task().kernel.gap("mremap(MREMAP_DONTUNMAP)");
+    let keeps = flags & MREMAP_DONTUNMAP != 0;
+    if keeps && (flags & MREMAP_MAYMOVE == 0 || old_len != new_len || !new.is_multiple_of(PAGE)) {
         return Err(Errno::EINVAL.into());
     }
+    let left = if keeps { Left::Mapped } else { Left::Nothing };
     let moving = match () {
         () if flags & MREMAP_FIXED != 0 => Moving::To(new),
         () if flags & MREMAP_MAYMOVE != 0 => Moving::Anywhere,
         () => Moving::Never,
     };
     let limit = cur.task().process.limit(RLIMIT_AS);
-    Ok(cur.mm().remap(old, old_len, new_len, moving, limit)?)
+    Ok(cur.mm().remap(old, old_len, new_len, moving, left, limit)?)
 }
 
 /// `madvise(2)`.
@@ -177,10 +204,18 @@ pub fn madvise(cur: &mut CurrentTask, addr: u64, len: u64, advice: u32) -> SysRe
         MADV_KEEPONFORK => Advice::Flag(flag::WIPEONFORK, Toggle::Off),
         MADV_DONTDUMP => Advice::Flag(flag::DONTDUMP, Toggle::On),
         MADV_DODUMP => Advice::Flag(flag::DONTDUMP, Toggle::Off),
+        MADV_FREE => Advice::Free,
+        MADV_POPULATE_READ => {
+            cur.mm().populate(addr, len, Vma::readable)?;
+            return Ok(0);
+        }
+        MADV_POPULATE_WRITE => {
+            cur.mm().populate(addr, len, |vma| vma.prot.write)?;
+            return Ok(0);
+        }
         MADV_NORMAL..=MADV_WILLNEED
-        | MADV_FREE
         | MADV_MERGEABLE..=MADV_NOHUGEPAGE
-        | MADV_COLD..=MADV_POPULATE_WRITE => {
+        | MADV_COLD..MADV_POPULATE_READ => {
             let covered = len == 0 || cur.mm().covers(addr, len);
             return if covered { Ok(0) } else { Err(Errno::ENOMEM.into()) };
         }
@@ -198,42 +233,76 @@ pub fn msync(cur: &mut CurrentTask, addr: u64, len: u64, flags: u32) -> SysResul
     if flags & !(both | MS_INVALIDATE) != 0 || flags & both == both || !addr.is_multiple_of(PAGE) {
         return Err(Errno::EINVAL.into());
     }
-    cur.mm().sync(addr, len)?;
+    cur.mm().sync(addr, len, flags & MS_INVALIDATE != 0)?;
     Ok(0)
 }
 
-/// `mincore(2)`: all mapped pages count as resident.
+/// `mincore(2)`: pages of files count as resident.
 pub fn mincore(cur: &mut CurrentTask, addr: u64, len: u64, out: UserAddr) -> SysResult {
+    /// Pages that are asked for at once.
+    const PIECE: u64 = 4096;
     if !addr.is_multiple_of(PAGE) {
         return Err(Errno::EINVAL.into());
     }
+    let count = len.div_ceil(PAGE);
     if !cur.mm().covers(addr, len) {
         return Err(Errno::ENOMEM.into());
     }
-    let ones = [1_u8; 4096];
     let mut done = 0;
-    let pages = len.div_ceil(PAGE);
-    while done < pages {
-        let n = (pages - done).min(4096);
-        let piece = ones.get(..usize::try_from(n).unwrap_or(0)).unwrap_or_default();
-        cur.mm().write(out.offset(done)?, piece)?;
+    while done < count {
+        let n = (count - done).min(PIECE);
+        let from = addr + done * PAGE;
+        let mut set = vec![0_u8; usize::try_from(n).unwrap_or(0)];
+        cur.mm().resident(from, n * PAGE, |there| {
+            for page in (there.start - from) / PAGE..(there.end - from).div_ceil(PAGE) {
+                if let Some(byte) = usize::try_from(page).ok().and_then(|p| set.get_mut(p)) {
+                    *byte = 1;
+                }
+            }
+        })?;
+        cur.mm().write(out.offset(done)?, &set)?;
         done += n;
     }
     Ok(0)
 }
 
-fn lock(cur: &CurrentTask, addr: u64, len: u64, toggle: Toggle) -> SysResult {
+/// How much the caller may lock, in bytes.
+fn lock_limit(cur: &CurrentTask) -> u64 {
+    const CAP_IPC_LOCK: u32 = 14;
+    let task = cur.task();
+    if task.cred().has_cap(CAP_IPC_LOCK) {
+        return u64::MAX;
+    }
+    task.process.limit(RLIMIT_MEMLOCK)
+}
+
+/// Whole pages around a range.
+fn page_range(addr: u64, len: u64) -> Result<(u64, u64), Errno> {
     let start = addr & !(PAGE - 1);
     let len = len.checked_add(addr - start).ok_or(Errno::EINVAL)?;
+    Ok((start, len.checked_next_multiple_of(PAGE).ok_or(Errno::EINVAL)?))
+}
+
+fn lock(cur: &CurrentTask, addr: u64, len: u64, how: Lock) -> SysResult {
+    let limit = lock_limit(cur);
+    if limit == 0 {
+        return Err(Errno::EPERM.into());
+    }
+    let (start, len) = page_range(addr, len)?;
+    let end = start.checked_add(len).ok_or(Errno::EINVAL)?;
+    let (all, part) = cur.mm().locked(start..end);
+    if all.saturating_sub(part).saturating_add(len) > limit {
+        return Err(Errno::ENOMEM.into());
+    }
     if len != 0 {
-        cur.mm().lock_pages(start, len, toggle)?;
+        cur.mm().lock(Span::Part(start, len), how)?;
     }
     Ok(0)
 }
 
 /// `mlock(2)`: accounted; guest memory is not pinned on the host.
 pub fn mlock(cur: &mut CurrentTask, addr: u64, len: u64) -> SysResult {
-    lock(cur, addr, len, Toggle::On)
+    lock(cur, addr, len, Lock::NOW)
 }
 
 /// `mlock2(2)`.
@@ -241,21 +310,44 @@ pub fn mlock2(cur: &mut CurrentTask, addr: u64, len: u64, flags: u32) -> SysResu
     if flags & !MLOCK_ONFAULT != 0 {
         return Err(Errno::EINVAL.into());
     }
-    lock(cur, addr, len, Toggle::On)
+    lock(cur, addr, len, if flags == 0 { Lock::NOW } else { Lock::ON_FAULT })
 }
 
 /// `munlock(2)`.
 pub fn munlock(cur: &mut CurrentTask, addr: u64, len: u64) -> SysResult {
-    lock(cur, addr, len, Toggle::Off)
+    let (start, len) = page_range(addr, len)?;
+    if len != 0 {
+        cur.mm().unlock(Span::Part(start, len))?;
+    }
+    Ok(0)
 }
 
 /// `mlockall(2)`.
-pub fn mlockall(_cur: &mut CurrentTask, flags: u32) -> SysResult {
+pub fn mlockall(cur: &mut CurrentTask, flags: u32) -> SysResult {
     let known = MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT;
-    if flags == 0 || flags & !known != 0 { Err(Errno::EINVAL.into()) } else { Ok(0) }
+    if flags == 0 || flags & !known != 0 || flags == MCL_ONFAULT {
+        return Err(Errno::EINVAL.into());
+    }
+    let limit = lock_limit(cur);
+    if limit == 0 {
+        return Err(Errno::EPERM.into());
+    }
+    let mm = cur.mm();
+    let current = flags & MCL_CURRENT != 0;
+    if current && mm.sizes().total > limit {
+        return Err(Errno::ENOMEM.into());
+    }
+    let how = if flags & MCL_ONFAULT != 0 { Lock::ON_FAULT } else { Lock::NOW };
+    mm.set_future(if flags & MCL_FUTURE != 0 { how } else { Lock::NONE });
+    if current {
+        mm.lock(Span::All, how)?;
+    }
+    Ok(0)
 }
 
 /// `munlockall(2)`.
-pub fn munlockall(_cur: &mut CurrentTask) -> SysResult {
+pub fn munlockall(cur: &mut CurrentTask) -> SysResult {
+    cur.mm().set_future(Lock::NONE);
+    cur.mm().unlock(Span::All)?;
     Ok(0)
 }

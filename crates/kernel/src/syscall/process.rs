@@ -11,9 +11,9 @@ use crate::task::{
     ChildEvent, CloneRequest, CurrentTask, ExitStatus, Pid, PidFd, Process, WaitWhom, Waited,
     become_only_thread, clone_task, wait_child,
 };
-use crate::vfs::File;
 use crate::vfs::lookup::Last;
 use crate::vfs::open::{exec_file, open_exec};
+use crate::vfs::{File, Running};
 use chitin_abi::fs::{AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW};
 use chitin_abi::signal::{CLD_CONTINUED, CLD_EXITED, CLD_KILLED, CLD_STOPPED, SIGCHLD, SIGCONT};
 use chitin_abi::task::*;
@@ -313,6 +313,7 @@ async fn do_execve(
     let stack_limit = task.process.limit(RLIMIT_STACK);
     let open = |path: &[u8]| open_exec(&task, AT_FDCWD, path, Last::Follow);
     let image = exec::load(&task.kernel, &cred, program, stack_limit, &open)?;
+    let running = image.file.path().map(Running::begin).transpose()?;
     become_only_thread(cur).await?;
     let old_mm = cur.mm().clone();
     cur.replace_mm(image.mm, image.ctx);
@@ -325,8 +326,10 @@ async fn do_execve(
     task.set_cred(cred);
     *task.comm.lock() = image.comm;
     *task.exit_words.lock() = crate::task::ExitWords::default();
-    *task.process.exe.lock() = image.file.path().cloned();
+    let before = std::mem::replace(&mut *task.process.exe.lock(), running);
+    drop(before);
     task.process.family.lock().execed = true;
+    task.process.dumpable.store(true, std::sync::atomic::Ordering::Relaxed);
     task.process.timers.lock().exec();
     let handlers = Arc::new(task.handlers().for_exec());
     *task.handlers.write() = handlers;
@@ -352,6 +355,24 @@ fn close_on_exec(cur: &CurrentTask) {
     for (_, entry) in files.remove_if(|_, e| e.cloexec) {
         let _ = close_entry(task, entry);
     }
+}
+
+/// Opens a program. What a process had mapped that has just ended lets go of its files a
+/// little later: whoever waited for its end must not find them busy.
+async fn patiently(
+    cur: &mut CurrentTask,
+    open: impl Fn() -> Result<Arc<File>, Errno>,
+) -> Result<Arc<File>, Errno> {
+    const ATTEMPTS: u32 = 20;
+    /// Nanoseconds.
+    const PAUSE: u64 = 1_000_000;
+    for _ in 0..ATTEMPTS {
+        match open() {
+            Err(Errno::ETXTBSY) => cur.pause(PAUSE).await,
+            other => return other,
+        }
+    }
+    open()
 }
 
 /// `execve(2)`.
@@ -381,10 +402,10 @@ pub async fn execveat(
     let file = if path.is_empty() && flags & AT_EMPTY_PATH != 0 {
         let place = cur.file(dirfd)?.path().cloned().ok_or(Errno::EACCES)?;
         path = format!("/dev/fd/{dirfd}").into_bytes();
-        exec_file(&task, place)?
+        patiently(cur, || exec_file(&task, place.clone())).await?
     } else {
         let last = if flags & AT_SYMLINK_NOFOLLOW != 0 { Last::NoFollow } else { Last::Follow };
-        let file = open_exec(&task, dirfd, &path, last)?;
+        let file = patiently(cur, || open_exec(&task, dirfd, &path, last)).await?;
         if dirfd != AT_FDCWD && path.first() != Some(&b'/') {
             path = [format!("/dev/fd/{dirfd}/").as_bytes(), &path].concat();
         }
@@ -504,23 +525,6 @@ pub fn set_robust_list(cur: &mut CurrentTask, head: UserAddr, len: usize) -> Sys
     Ok(0)
 }
 
-/// `get_robust_list(2)`.
-pub fn get_robust_list(
-    cur: &mut CurrentTask,
-    tid: i32,
-    head: UserPtr<u64>,
-    len: UserPtr<u64>,
-) -> SysResult {
-    let task = match tid {
-        0 => cur.task().clone(),
-        tid => cur.task().kernel.pids.get(tid).ok_or(Errno::ESRCH)?,
-    };
-    let list = task.exit_words.lock().robust_list;
-    len.write(&**cur.mm(), &24)?;
-    head.write(&**cur.mm(), &list.0)?;
-    Ok(0)
-}
-
 /// `arch_prctl(2)`.
 pub fn arch_prctl(cur: &mut CurrentTask, code: i32, addr: u64) -> SysResult {
     let mm = cur.mm().clone();
@@ -570,6 +574,9 @@ pub async fn futex(
         }
         FUTEX_WAKE => Ok(u64::from(wake(&kernel, cur.mm(), addr, value, u32::MAX)?)),
         FUTEX_WAKE_BITSET => Ok(u64::from(wake(&kernel, cur.mm(), addr, value, value3)?)),
+        FUTEX_REQUEUE | FUTEX_CMP_REQUEUE if value.max(second) > i32::MAX.unsigned_abs() => {
+            Err(Errno::EINVAL.into())
+        }
         FUTEX_REQUEUE => {
             let (woken, _) = requeue(cur, addr, other, value, second, None)?;
             Ok(u64::from(woken))
@@ -584,106 +591,4 @@ pub async fn futex(
             Err(Errno::ENOSYS.into())
         }
     }
-}
-
-/// `prctl(2)`.
-pub fn prctl(cur: &mut CurrentTask, option: i32, a: u64, b: u64, c: u64, d: u64) -> SysResult {
-    use std::sync::atomic::Ordering::Relaxed;
-    let task = cur.task().clone();
-    let mm = cur.mm().clone();
-    let change = |f: &dyn Fn(&mut Cred)| {
-        let mut cred = (*task.cred()).clone();
-        f(&mut cred);
-        task.set_cred(cred);
-    };
-    let cred = task.cred();
-    match option {
-        PR_SET_NAME => {
-            let name = mm.read_cstr(UserAddr(a), 15).or_else(|e| match e {
-                Errno::ENAMETOOLONG => {
-                    let mut name = vec![0; 15];
-                    mm.read(UserAddr(a), &mut name).map(|()| name)
-                }
-                other => Err(other),
-            })?;
-            *task.comm.lock() = name;
-        }
-        PR_GET_NAME => {
-            let mut name = task.comm.lock().clone();
-            name.resize(16, 0);
-            mm.write(UserAddr(a), &name)?;
-        }
-        PR_SET_PDEATHSIG => {
-            let signo = i32::try_from(a).ok().filter(|&n| n == 0 || valid(n));
-            task.parent_death_signal.store(signo.ok_or(Errno::EINVAL)?, Relaxed);
-        }
-        PR_GET_PDEATHSIG => {
-            let signo = task.parent_death_signal.load(Relaxed);
-            UserPtr::<i32>::new(UserAddr(a)).write(&*mm, &signo)?;
-        }
-        PR_GET_DUMPABLE => return Ok(1),
-        PR_SET_DUMPABLE if a <= 1 => {}
-        PR_GET_KEEPCAPS => return Ok(u64::from(cred.keep_caps)),
-        PR_SET_KEEPCAPS if a <= 1 => change(&|c| c.keep_caps = a == 1),
-        PR_SET_NO_NEW_PRIVS if (a, b, c, d) == (1, 0, 0, 0) => change(&|c| c.no_new_privs = true),
-        PR_GET_NO_NEW_PRIVS if (a, b, c, d) == (0, 0, 0, 0) => {
-            return Ok(u64::from(cred.no_new_privs));
-        }
-        PR_CAPBSET_READ if a <= 40 => {
-            return Ok(u64::from(cred.bounding.has(u32::try_from(a).unwrap_or(64))));
-        }
-        PR_CAPBSET_DROP if a <= 40 => {
-            const CAP_SETPCAP: u32 = 8;
-            if !cred.has_cap(CAP_SETPCAP) {
-                return Err(Errno::EPERM.into());
-            }
-            change(&|c| c.bounding.0 &= !(1 << a));
-        }
-        PR_GET_SECUREBITS => return Ok(u64::from(cred.securebits)),
-        PR_SET_CHILD_SUBREAPER => task.process.family.lock().subreaper = a != 0,
-        PR_GET_CHILD_SUBREAPER => {
-            let on = i32::from(task.process.family.lock().subreaper);
-            UserPtr::<i32>::new(UserAddr(a)).write(&*mm, &on)?;
-        }
-        PR_SET_TIMERSLACK => {}
-        PR_GET_TIMERSLACK => return Ok(50_000),
-        PR_SET_THP_DISABLE => {}
-        PR_GET_THP_DISABLE => {}
-        PR_GET_TID_ADDRESS => {
-            let at = task.exit_words.lock().clear_child_tid.0;
-            UserPtr::<u64>::new(UserAddr(a)).write(&*mm, &at)?;
-        }
-        PR_GET_SECCOMP => {}
-        PR_CAP_AMBIENT => return ambient(cur, a, b),
-        other => {
-            task.kernel.gap(&format!("prctl option {other}"));
-            return Err(Errno::EINVAL.into());
-        }
-    }
-    Ok(0)
-}
-
-/// `prctl(PR_CAP_AMBIENT)`.
-fn ambient(cur: &CurrentTask, command: u64, cap: u64) -> SysResult {
-    const IS_SET: u64 = 1;
-    const RAISE: u64 = 2;
-    const LOWER: u64 = 3;
-    const CLEAR_ALL: u64 = 4;
-    let task = cur.task();
-    let mut cred = (*task.cred()).clone();
-    let bit = match (command, cap) {
-        (CLEAR_ALL, 0) => u64::MAX,
-        (IS_SET | RAISE | LOWER, 0..=40) => 1 << cap,
-        _ => return Err(Errno::EINVAL.into()),
-    };
-    match command {
-        IS_SET => return Ok(u64::from(cred.ambient.0 & bit != 0)),
-        RAISE if cred.permitted.0 & cred.inheritable.0 & bit == 0 => {
-            return Err(Errno::EPERM.into());
-        }
-        RAISE => cred.ambient.0 |= bit,
-        _ => cred.ambient.0 &= !bit,
-    }
-    task.set_cred(cred);
-    Ok(0)
 }

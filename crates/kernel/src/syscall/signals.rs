@@ -223,8 +223,7 @@ pub fn kill(cur: &mut CurrentTask, pid: i32, signo: i32) -> SysResult {
     let me = cur.task().process.clone();
     let many: Vec<Arc<Process>> = match pid {
         1.. => {
-            let process = kernel.pids.process(pid).ok_or(Errno::ESRCH)?;
-            send(cur, &process, signo, info)?;
+            send(cur, &process_of(cur, pid)?, signo, info)?;
             return Ok(0);
         }
         0 => signal::group_members(&kernel, me.group().0),
@@ -304,9 +303,15 @@ pub fn rt_sigqueueinfo(
 ) -> SysResult {
     let info = info.read(&**cur.mm())?;
     let info = own_info(cur, pid, signo, info)?;
-    let process = cur.task().kernel.pids.process(pid).ok_or(Errno::ESRCH)?;
-    send(cur, &process, signo, info)?;
+    send(cur, &process_of(cur, pid)?, signo, info)?;
     Ok(0)
+}
+
+/// The process with this number, or that of the thread with it.
+fn process_of(cur: &CurrentTask, pid: i32) -> Result<Arc<Process>, Errno> {
+    let pids = &cur.task().kernel.pids;
+    let thread = || pids.get(pid).map(|thread| thread.process.clone());
+    pids.process(pid).or_else(thread).ok_or(Errno::ESRCH)
 }
 
 /// `rt_tgsigqueueinfo(2)`.

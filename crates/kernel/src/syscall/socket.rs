@@ -243,6 +243,8 @@ pub fn getsockopt(
         Some(answer) => answer?,
         None if level == SOL_SOCKET && name == SO_PEERNAME => socket.peer_name()?,
         None if level == SOL_SOCKET => net::get_option(&**socket, name)?,
+        // Levels that nothing of the socket knows are told apart for reading only.
+        None if !of_levels(&**socket, level) => return Err(Errno::EOPNOTSUPP.into()),
         None => return Err(unknown(cur, level, name).into()),
     };
     if level == SOL_SOCKET && matches!(name, SO_PEERNAME | SO_PEERGROUPS) && answer.len() > room {
@@ -253,6 +255,15 @@ pub fn getsockopt(
     cur.mm().write(value, answer.get(..n).unwrap_or_default())?;
     len.write(&**cur.mm(), &i32::try_from(n).unwrap_or(i32::MAX))?;
     Ok(0)
+}
+
+/// Whether options of this level go to the protocols of a socket.
+fn of_levels(socket: &dyn Socket, level: i32) -> bool {
+    let common = socket.common();
+    common.family != AF_UNIX
+        && (common.family != AF_INET
+            || [SOL_SOCKET, IPPROTO_IP].contains(&level)
+            || level == if common.kind == Kind::Stream { IPPROTO_TCP } else { IPPROTO_UDP })
 }
 
 fn unknown(cur: &CurrentTask, level: i32, name: i32) -> Errno {

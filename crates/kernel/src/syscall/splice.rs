@@ -262,7 +262,7 @@ pub async fn splice(
     if inode.is_some_and(|i| i.file_type() == FileType::Directory) {
         return Err(Errno::EINVAL.into());
     }
-    if to.pipe().is_none() && to.file.flags() & O_APPEND != 0 {
+    if to.pipe().is_none() && (to.file.flags() & O_APPEND != 0 || !to.file.ops().takes_splice()) {
         return Err(Errno::EINVAL.into());
     }
     from.at = offset_argument(cur, in_offset)?;

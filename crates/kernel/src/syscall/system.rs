@@ -37,6 +37,10 @@ id! {
     getegid: egid;
 }
 
+/// What of a personality is a number.
+const PER_MASK: u32 = 0xff;
+/// A machine of 32 bits, in name.
+const PER_LINUX32: u32 = 8;
 /// `SECBIT_NO_SETUID_FIXUP`.
 const SECBIT_NO_SETUID_FIXUP: u32 = 4;
 /// `CAP_CHOWN`, `DAC_OVERRIDE`, `DAC_READ_SEARCH`, `FOWNER`, `FSETID`, `LINUX_IMMUTABLE`, `MKNOD`
@@ -55,6 +59,9 @@ fn change(cur: &CurrentTask, f: impl FnOnce(&mut Cred) -> Result<(), Errno>) -> 
 
 /// What changing users does to capabilities (`capabilities(7)`).
 fn settle_caps(old: &Cred, new: &mut Cred) {
+    if old.securebits & SECBIT_NO_SETUID_FIXUP != 0 {
+        return;
+    }
     let had_root = [old.uid, old.euid, old.suid].contains(&0);
     let has_root = [new.uid, new.euid, new.suid].contains(&0);
     if had_root && !has_root {
@@ -289,6 +296,7 @@ pub fn capget(
         other => other?,
     };
     let task = match pid {
+        ..0 => return Err(Errno::EINVAL.into()),
         0 => cur.task().clone(),
         pid => cur.task().kernel.pids.get(pid).ok_or(Errno::ESRCH)?,
     };
@@ -371,6 +379,15 @@ pub fn prlimit64(
         }
         before
     };
+    if resource == RLIMIT_CPU && wanted.is_some() {
+        crate::time::cpu_limit::CpuLimit::watch(&target, &cur.task().kernel);
+    }
+    if let (RLIMIT_STACK, Some(wanted)) = (resource, wanted)
+        && let Some(mm) = target.tasks().iter().find_map(|t| t.mm())
+        && mm.grows()
+    {
+        mm.set_growth(wanted.cur);
+    }
     old.write_opt(&**cur.mm(), &before)?;
     Ok(0)
 }
@@ -430,12 +447,13 @@ fn field(text: &[u8]) -> [u8; 65] {
 /// `uname(2)`.
 pub fn uname(cur: &mut CurrentTask, out: UserPtr<Utsname>) -> SysResult {
     let names = cur.task().kernel.names.read().clone();
+    let linux32 = cur.task().traits.lock().persona & PER_MASK == PER_LINUX32;
     let value = Utsname {
         sysname: field(b"Linux"),
         nodename: field(&names.0),
         release: field(crate::RELEASE.as_bytes()),
         version: field(crate::VERSION.as_bytes()),
-        machine: field(b"x86_64"),
+        machine: field(if linux32 { b"i686" } else { b"x86_64" }),
         domainname: field(&names.1),
     };
     out.write(&**cur.mm(), &value)?;
@@ -502,11 +520,24 @@ pub fn getrandom(cur: &mut CurrentTask, buf: UserAddr, len: usize, flags: u32) -
     Ok(done as u64)
 }
 
-/// `getcpu(2)`: guests see one CPU they run on.
+/// `getcpu(2)`: one on which the thread may run.
 pub fn getcpu(cur: &mut CurrentTask, cpu: UserPtr<u32>, node: UserPtr<u32>) -> SysResult {
-    cpu.write_opt(&**cur.mm(), &0)?;
+    let affinity = cur.task().scheduling.lock().affinity;
+    let first = affinity.and_then(crate::task::CpuSet::lowest).unwrap_or(0);
+    cpu.write_opt(&**cur.mm(), &u32::try_from(first).unwrap_or(0))?;
     node.write_opt(&**cur.mm(), &0)?;
     Ok(0)
+}
+
+/// `personality(2)`.
+pub fn personality(cur: &mut CurrentTask, persona: u32) -> SysResult {
+    const ASK: u32 = u32::MAX;
+    let mut traits = cur.task().traits.lock();
+    let before = traits.persona;
+    if persona != ASK {
+        traits.persona = persona;
+    }
+    Ok(before.into())
 }
 
 /// `sched_yield(2)`.

@@ -64,7 +64,7 @@ syscalls! {
     32 sync dup(fd: i32) = super::fd::dup, Full, "";
     33 sync dup2(old: i32, new: i32) = super::fd::dup2, Full, "";
     40 async sendfile(out: i32, input: i32, offset: UserPtr<i64>, count: usize) = super::splice::sendfile, Full, "";
-    72 async fcntl(fd: i32, cmd: u32, arg: u64) = super::fd::fcntl, Partial, "no leases, no SIGIO";
+    72 async fcntl(fd: i32, cmd: u32, arg: u64) = super::fd::fcntl, Partial, "no leases, no F_NOTIFY";
     73 async flock(fd: i32, operation: u32) = super::locks::flock, Full, "";
     74 sync fsync(fd: i32) = super::rw::fsync, Full, "";
     75 sync fdatasync(fd: i32) = super::rw::fsync, Full, "";
@@ -180,9 +180,9 @@ syscalls! {
     10 sync mprotect(addr: u64, len: u64, prot: u32) = super::memory::mprotect, Full, "";
     11 sync munmap(addr: u64, length: u64) = super::memory::munmap, Full, "";
     12 sync brk(addr: u64) = super::memory::brk, Full, "";
-    25 sync mremap(old: u64, old_size: u64, new_size: u64, flags: u32, new: u64) = super::memory::mremap, Partial, "no MREMAP_DONTUNMAP";
+    25 sync mremap(old: u64, old_size: u64, new_size: u64, flags: u32, new: u64) = super::memory::mremap, Full, "";
     26 sync msync(addr: u64, length: u64, flags: u32) = super::memory::msync, Full, "";
-    27 sync mincore(addr: u64, length: u64, vec: UserAddr) = super::memory::mincore, Partial, "mapped pages count as resident";
+    27 sync mincore(addr: u64, length: u64, vec: UserAddr) = super::memory::mincore, Partial, "pages of files count as resident";
     28 sync madvise(addr: u64, length: u64, advice: u32) = super::memory::madvise, Full, "";
     149 sync mlock(addr: u64, len: u64) = super::memory::mlock, Partial, "accounted, not pinned";
     150 sync munlock(addr: u64, len: u64) = super::memory::munlock, Full, "";
@@ -204,7 +204,7 @@ syscalls! {
     112 sync setsid() = super::process::setsid, Full, "";
     121 sync getpgid(pid: i32) = super::process::getpgid, Full, "";
     124 sync getsid(pid: i32) = super::process::getsid, Full, "";
-    157 sync prctl(option: i32, arg2: u64, arg3: u64, arg4: u64, arg5: u64) = super::process::prctl, Partial, "common options";
+    157 sync prctl(option: i32, arg2: u64, arg3: u64, arg4: u64, arg5: u64) = super::prctl::prctl, Partial, "common options";
     158 sync arch_prctl(code: i32, addr: u64) = super::process::arch_prctl, Full, "";
     186 sync gettid() = super::process::gettid, Full, "";
     202 async futex(uaddr: UserAddr, op: u32, val: u32, timeout: u64, uaddr2: UserAddr, val3: u32) = super::process::futex, Partial, "no priority inheritance";
@@ -212,7 +212,11 @@ syscalls! {
     231 sync exit_group(status: i32) = super::process::exit_group, Full, "";
     247 async waitid(idtype: i32, id: i32, infop: UserAddr, options: u32, rusage: UserPtr<Rusage>) = super::process::waitid, Partial, "CPU time and memory only";
     273 sync set_robust_list(head: UserAddr, len: usize) = super::process::set_robust_list, Full, "";
-    274 sync get_robust_list(pid: i32, head: UserPtr<u64>, len: UserPtr<u64>) = super::process::get_robust_list, Full, "";
+    274 sync get_robust_list(pid: i32, head: UserPtr<u64>, len: UserPtr<u64>) = super::others::get_robust_list, Full, "";
+    272 sync unshare(flags: u64) = super::others::unshare, Partial, "no namespaces";
+    310 sync process_vm_readv(pid: i32, local: UserAddr, locals: u64, remote: UserAddr, remotes: u64, flags: u64) = super::others::process_vm_readv, Full, "";
+    311 sync process_vm_writev(pid: i32, local: UserAddr, locals: u64, remote: UserAddr, remotes: u64, flags: u64) = super::others::process_vm_writev, Full, "";
+    312 sync kcmp(pid1: i32, pid2: i32, kind: i32, idx1: u64, idx2: u64) = super::others::kcmp, Partial, "no KCMP_EPOLL_TFD";
     322 async execveat(dirfd: i32, path: UserPath, argv: UserAddr, envp: UserAddr, flags: u32) = super::process::execveat, Full, "";
     435 async clone3(args: UserAddr, size: usize) = super::process::clone3, Partial, "no namespaces";
 
@@ -305,6 +309,7 @@ syscalls! {
     24 async sched_yield() = super::system::sched_yield, Full, "";
     63 sync uname(buf: UserPtr<Utsname>) = super::system::uname, Full, "";
     99 sync sysinfo(info: UserPtr<Sysinfo>) = super::system::sysinfo, Full, "";
+    135 sync personality(persona: u32) = super::system::personality, Partial, "kept; only PER_LINUX32 in uname(2) has an effect";
     140 sync getpriority(which: i32, who: i32) = super::sched::getpriority, Full, "";
     141 sync setpriority(which: i32, who: i32, prio: i32) = super::sched::setpriority, Partial, "kept, without effect";
     142 sync sched_setparam(pid: i32, param: UserPtr<i32>) = super::sched::sched_setparam, Partial, "kept, without effect";
@@ -322,6 +327,6 @@ syscalls! {
     252 sync ioprio_get(which: i32, who: i32) = super::sched::ioprio_get, Full, "";
     314 sync sched_setattr(pid: i32, attr: UserPtr<SchedAttr>, flags: u32) = super::sched::sched_setattr, Partial, "kept, without effect; no SCHED_DEADLINE";
     315 sync sched_getattr(pid: i32, attr: UserPtr<SchedAttr>, size: u32, flags: u32) = super::sched::sched_getattr, Full, "";
-    309 sync getcpu(cpu: UserPtr<u32>, node: UserPtr<u32>) = super::system::getcpu, Partial, "always CPU 0";
+    309 sync getcpu(cpu: UserPtr<u32>, node: UserPtr<u32>) = super::system::getcpu, Partial, "the first CPU of the affinity";
     318 sync getrandom(buf: UserAddr, buflen: usize, flags: u32) = super::system::getrandom, Full, "";
 }

@@ -158,8 +158,10 @@ pub async fn clock_nanosleep(
     left: UserAddr,
 ) -> SysResult {
     let known = match clock {
-        CLOCK_THREAD_CPUTIME_ID => return Err(Errno::EINVAL.into()),
-        CLOCK_MONOTONIC_RAW | CLOCK_REALTIME_COARSE | CLOCK_MONOTONIC_COARSE => {
+        CLOCK_THREAD_CPUTIME_ID
+        | CLOCK_MONOTONIC_RAW
+        | CLOCK_REALTIME_COARSE
+        | CLOCK_MONOTONIC_COARSE => {
             return Err(Errno::EOPNOTSUPP.into());
         }
         other => Clock::of(other)?,

@@ -8,6 +8,7 @@ use crate::kernel::Kernel;
 use crate::mm::{Company, Mm, host_error};
 use crate::signal::{SigHandlers, SigSet, TaskSignals};
 use crate::sync::{Mutex, RwLock};
+use crate::time::cpu_limit::CpuLimit;
 use crate::vfs::File;
 use chitin_abi::Errno;
 use chitin_abi::fs::O_RDWR;
@@ -183,6 +184,14 @@ fn child_task(
         *process.exe.lock() = parent.process.exe.lock().clone();
         let adjusted = parent.process.oom_score_adj.load(Ordering::Relaxed);
         process.oom_score_adj.store(adjusted, Ordering::Relaxed);
+        CpuLimit::watch(&process, &parent.kernel);
+        let copied = [
+            (&process.dumpable, &parent.process.dumpable),
+            (&process.no_huge_pages, &parent.process.no_huge_pages),
+        ];
+        for (to, from) in copied {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
         process
     };
     let handlers = parent.handlers();
@@ -218,6 +227,7 @@ fn child_task(
         kicker: Mutex::default(),
         publishing: Mutex::default(),
         scheduling: Mutex::new(parent.scheduling.lock().for_child()),
+        traits: Mutex::new(parent.traits.lock().for_child()),
         asleep: AtomicBool::new(false),
     })
 }
@@ -268,12 +278,14 @@ pub fn spawn_init<E>(
         kicker: Mutex::default(),
         publishing: Mutex::default(),
         scheduling: Mutex::default(),
+        traits: Mutex::default(),
         asleep: AtomicBool::new(false),
     });
     let (mm, ctx) = exec(&task)?;
     *task.mm.write() = Some(mm.clone());
     task.process.threads.lock().push(Arc::downgrade(&task));
     kernel.pids.publish(&task);
+    CpuLimit::watch(&task.process, kernel);
     start(task.clone(), mm, ctx);
     Ok(task)
 }

@@ -73,6 +73,10 @@ fn leave_process(task: &Arc<Task>, status: ExitStatus) {
         }
         threads.is_empty()
     };
+    if last {
+        // Whoever learns of the end may write to the program.
+        drop(process.exe.lock().take());
+    }
     let mut life = process.life.lock();
     if tid == process.pid {
         life.leader_exit = Some(status);
@@ -89,6 +93,10 @@ fn leave_process(task: &Arc<Task>, status: ExitStatus) {
 /// The process has lost its last thread.
 fn end_process(kernel: &Arc<Kernel>, process: &Arc<Process>, status: ExitStatus) {
     process.timers.lock().end();
+    let watch = process.cpu_limit.lock().take();
+    if let Some(watch) = watch {
+        watch.end();
+    }
     process.signals.lock().end();
     if process.pid == 1 {
         kernel.end(status);

@@ -17,6 +17,7 @@ mod pids;
 mod process;
 mod run;
 mod sched;
+mod traits;
 mod wait;
 
 pub use clone::{CloneRequest, InitConfig, clone_task, spawn_init};
@@ -26,6 +27,7 @@ pub use pidfd::PidFd;
 pub use pids::{PID_MAX, PidTable};
 pub use process::{ExitStatus, Family, Life, Process, Remains, Usage, default_limits};
 pub use sched::{CPUS_MAX, CpuSet, Scheduling};
+pub use traits::{Traits, may_inspect};
 pub use wait::{ChildEvent, WaitWhom, Waited, wait_child};
 
 use crate::cred::Cred;
@@ -141,6 +143,8 @@ pub struct Task {
     pub publishing: Mutex<()>,
     /// What it has asked of the scheduler.
     pub scheduling: Mutex<Scheduling>,
+    /// What it has set for itself.
+    pub traits: Mutex<Traits>,
     /// It waits for something (`/proc/PID/stat` tells).
     pub(crate) asleep: AtomicBool,
 }

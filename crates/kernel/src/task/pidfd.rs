@@ -79,6 +79,10 @@ impl PidFd {
 }
 
 impl FileOps for PidFd {
+    fn takes_splice(&self) -> bool {
+        false
+    }
+
     fn pollable(&self) -> Option<&dyn Pollable> {
         Some(self)
     }

@@ -3,14 +3,14 @@
 use super::{Pid, Task, work};
 use crate::cred::Cred;
 use crate::sync::Mutex;
-use crate::vfs::Path;
+use crate::vfs::Running;
 use crate::wait::WaitQueue;
 use chitin_abi::task::{RLIM_INFINITY, RLIM_NLIMITS, Rlimit};
 use chitin_abi::task::{
     RLIMIT_CORE, RLIMIT_MEMLOCK, RLIMIT_MSGQUEUE, RLIMIT_NICE, RLIMIT_NOFILE, RLIMIT_NPROC,
     RLIMIT_RTPRIO, RLIMIT_SIGPENDING, RLIMIT_STACK,
 };
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 /// How a thread or a process ended.
@@ -117,13 +117,15 @@ pub struct Process {
     /// `getrlimit(2)`.
     pub limits: Mutex<[Rlimit; RLIM_NLIMITS]>,
     /// The executable.
-    pub exe: Mutex<Option<Path>>,
+    pub exe: Mutex<Option<Arc<Running>>>,
     /// Resources of waited-for children.
     pub children_usage: Mutex<Usage>,
     /// Signals for the process.
     pub signals: Mutex<crate::signal::ProcessSignals>,
     /// Timers that send signals.
     pub timers: Mutex<crate::time::timers::ProcessTimers>,
+    /// Watches `RLIMIT_CPU`, if there is one.
+    pub cpu_limit: Mutex<Option<Arc<crate::time::cpu_limit::CpuLimit>>>,
     /// CPU time in address spaces that it has left, in nanoseconds.
     pub cpu_before: AtomicU64,
     /// Memory that it had in an address space that it has left, the most, in KiB.
@@ -132,6 +134,10 @@ pub struct Process {
     pub started: u64,
     /// `/proc/PID/oom_score_adj`, -1000 to 1000.
     pub oom_score_adj: AtomicI32,
+    /// `PR_SET_DUMPABLE`: its like may look into it.
+    pub dumpable: AtomicBool,
+    /// `PR_SET_THP_DISABLE`; there are none.
+    pub no_huge_pages: AtomicBool,
     /// Set when it has ended.
     pub remains: Mutex<Option<Remains>>,
 }
@@ -175,10 +181,13 @@ impl Process {
             children_usage: Mutex::default(),
             signals: Mutex::default(),
             timers: Mutex::default(),
+            cpu_limit: Mutex::default(),
             cpu_before: AtomicU64::new(0),
             peak_memory: AtomicU64::new(0),
             started: chitin_executor::Executor::now(),
             oom_score_adj: AtomicI32::new(0),
+            dumpable: AtomicBool::new(true),
+            no_huge_pages: AtomicBool::new(false),
             remains: Mutex::default(),
         })
     }

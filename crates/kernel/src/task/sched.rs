@@ -34,6 +34,13 @@ impl CpuSet {
         self.0.iter().all(|&word| word == 0)
     }
 
+    /// The one with the lowest number.
+    #[must_use]
+    pub fn lowest(self) -> Option<usize> {
+        let word = self.0.iter().position(|&word| word != 0)?;
+        Some(word * 64 + self.0.get(word)?.trailing_zeros() as usize)
+    }
+
     /// Whether this CPU is in it.
     #[must_use]
     pub fn has(self, cpu: usize) -> bool {

@@ -4,6 +4,7 @@
 //! them without a system call), so a deadline on either turns into a
 //! [`Deadline`] on the host's monotonic clock.
 
+pub mod cpu_limit;
 pub mod timers;
 
 use crate::task::Task;

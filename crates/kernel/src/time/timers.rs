@@ -290,7 +290,7 @@ impl Source for Timer {
 
 /// How long to wait before looking at a CPU clock again: as long as all CPUs need for
 /// what is left, and longer and longer while nothing is used.
-fn cpu_look(look: &mut (u64, u64), now: u64, left: u64, cpus: usize) -> u64 {
+pub(super) fn cpu_look(look: &mut (u64, u64), now: u64, left: u64, cpus: usize) -> u64 {
     let (before, waited) = *look;
     let cpus = u64::try_from(cpus.max(1)).unwrap_or(1);
     let needed = (left / cpus).max(CPU_LOOK_MIN);

@@ -7,8 +7,8 @@ use crate::wait::{Events, Pollable, WaitQueue};
 use chitin_abi::Errno;
 use chitin_platform::FileHandle;
 use std::any::Any;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Who does an operation, and on what.
 #[derive(Clone, Copy)]
@@ -140,6 +140,16 @@ pub trait FileOps: Any + Send + Sync {
         Err(Errno::EOPNOTSUPP)
     }
 
+    /// Whether `O_ASYNC` has an effect.
+    fn tells_by_signals(&self) -> bool {
+        false
+    }
+
+    /// Whether `splice(2)` writes to it.
+    fn takes_splice(&self) -> bool {
+        true
+    }
+
     /// Called at every `close(2)` of a descriptor of it.
     fn flush(&self, _cx: FileCx<'_>) -> Result<(), Errno> {
         Ok(())
@@ -225,6 +235,8 @@ pub struct File {
     /// `O_ACCMODE` and status flags.
     flags: AtomicU32,
     created: AtomicBool,
+    /// Of a regular file that is open for writing.
+    writing: OnceLock<super::Writing>,
     /// The file position, locked for the length of a transfer (`f_pos_lock`).
     pub pos: Mutex<u64>,
     /// Owner for `SIGIO` (`F_SETOWN`) and similar rare state.
@@ -242,6 +254,7 @@ impl File {
             path,
             flags: AtomicU32::new(flags),
             created: AtomicBool::new(false),
+            writing: OnceLock::new(),
             pos: Mutex::new(0),
             rare: Mutex::default(),
             watchers: crate::events::Watchers::default(),
@@ -289,6 +302,18 @@ impl File {
         self.created.store(true, Ordering::Relaxed);
     }
 
+    /// Says who is told by signals, as this thread.
+    pub(crate) fn set_owner(&self, task: &Task, owner: super::async_io::Owner) {
+        let cred = task.cred();
+        let mut rare = self.rare.lock();
+        (rare.owner, rare.set_by) = (owner, (cred.uid, cred.euid));
+    }
+
+    /// Has it keep the right to write.
+    pub(crate) fn set_writing(&self, writing: super::Writing) {
+        let _ = self.writing.set(writing);
+    }
+
     /// Whether opening it has made it (`F_CREATED_QUERY`).
     #[must_use]
     pub fn created(&self) -> bool {
@@ -330,6 +355,7 @@ impl Pollable for File {
 impl Drop for File {
     fn drop(&mut self) {
         crate::syscall::locks::released(self);
+        super::async_io::released(self);
         super::notify::closed(self);
         self.watchers.file_gone(&*self.ops);
     }

@@ -13,6 +13,7 @@
 //! system call waits through [`crate::wait::Pollable`].
 
 pub mod access;
+pub mod async_io;
 mod attr;
 mod dentry;
 mod device;
@@ -40,4 +41,4 @@ pub use inode::{
 };
 pub use io::{IoDst, IoSrc, Piece, UserSegment};
 pub use mounts::MountTable;
-pub use state::{FileRare, InodeState};
+pub use state::{FileRare, InodeState, Running, Writing};

@@ -3,7 +3,8 @@
 use super::access::{Want, owns, permitted};
 use super::lookup::{Last, resolve};
 use super::{
-    Dentry, File, FileOps, FileType, InodeRef, NewNode, OpenRequest, Path, SetAttr, SetTime, notify,
+    Dentry, File, FileOps, FileType, InodeRef, NewNode, OpenRequest, Path, Running, SetAttr,
+    SetTime, Writing, notify,
 };
 use crate::changes;
 use crate::cred::Cred;
@@ -280,11 +281,15 @@ fn open_path(task: &Arc<Task>, path: Path, flags: u32, new: bool) -> Result<Open
     let mut truncated = false;
     if !new {
         check(&task.cred(), &path, &inode, flags)?;
-        if flags & O_TRUNC != 0 && inode.file_type() == FileType::Regular {
-            Seals::allow_size(&inode, 0)?;
-            resize(task, &inode, 0)?;
-            truncated = true;
-        }
+    }
+    let mut writing = None;
+    if inode.file_type() == FileType::Regular && writes(flags) {
+        writing = Some(Writing::begin(&inode)?);
+    }
+    if !new && flags & O_TRUNC != 0 && inode.file_type() == FileType::Regular {
+        Seals::allow_size(&inode, 0)?;
+        resize(task, &inode, 0)?;
+        truncated = true;
     }
     let kept = flags & KEPT;
     let ops = match inode.file_type() {
@@ -299,6 +304,9 @@ fn open_path(task: &Arc<Task>, path: Path, flags: u32, new: bool) -> Result<Open
     let file = File::new(ops, Some(path), kept);
     if new {
         file.set_created();
+    }
+    if let Some(writing) = writing.filter(|_| file.writable()) {
+        file.set_writing(writing);
     }
     notify::open_file_event(&file, IN_OPEN);
     if truncated {
@@ -359,6 +367,7 @@ pub fn exec_file(task: &Arc<Task>, target: Path) -> Result<Arc<File>, Errno> {
         return Err(Errno::EACCES);
     }
     permitted(&task.cred(), &attr, Want::EXEC)?;
+    drop(Running::begin(&target)?);
     let ops = inode.clone().open(&OpenRequest { task, flags: O_RDONLY })?;
     notify::file_event(&target.dentry, IN_OPEN);
     Ok(File::new(ops, Some(target), O_RDONLY))

@@ -2,9 +2,13 @@
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use super::async_io::Owner;
+use super::{InodeRef, Path};
 use crate::sync::Mutex;
+use chitin_abi::Errno;
 
 type Parts = Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>;
 
@@ -12,12 +16,16 @@ type Parts = Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>;
 /// watches. Empty and small for most inodes, which are asked without a lock: each part is
 /// a value of its own type, made on first use.
 #[derive(Default)]
-pub struct InodeState(OnceLock<Box<Parts>>);
+pub struct InodeState {
+    parts: OnceLock<Box<Parts>>,
+    /// How often it is open for writing, or, below 0, is a program that runs.
+    writers: AtomicI32,
+}
 
 impl InodeState {
     /// The part of type `T`, made by `T::default()` on first use.
     pub fn get_or_default<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
-        let mut parts = self.0.get_or_init(Box::default).lock();
+        let mut parts = self.parts.get_or_init(Box::default).lock();
         let part = parts
             .entry(TypeId::of::<T>())
             .or_insert_with(|| Arc::new(T::default()) as Arc<dyn Any + Send + Sync>)
@@ -28,24 +36,76 @@ impl InodeState {
     /// Whether nothing was ever attached.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.get().is_none()
+        self.parts.get().is_none()
     }
 
     /// The part of type `T` if there is one.
     pub fn get<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
-        let part = self.0.get()?.lock().get(&TypeId::of::<T>())?.clone();
+        let part = self.parts.get()?.lock().get(&TypeId::of::<T>())?.clone();
         part.downcast::<T>().ok()
     }
 }
 
-/// Rarely used state of an open file description (`fcntl(2)`: `F_SETOWN`,
-/// `F_SETSIG`, leases).
+/// The right to write to a file, which keeps it from being executed.
+pub struct Writing(InodeRef);
+
+impl Writing {
+    /// `ETXTBSY` while it is executed.
+    pub fn begin(inode: &InodeRef) -> Result<Self, Errno> {
+        let more = |n: i32| (n >= 0).then_some(n.saturating_add(1));
+        let writers = &inode.vfs_state().writers;
+        let begun = writers.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
+        begun.map(|_| Self(inode.clone())).map_err(|_| Errno::ETXTBSY)
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.0.vfs_state().writers.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A program that runs: nobody may write to its file.
+pub struct Running {
+    path: Path,
+    inode: InodeRef,
+}
+
+impl Running {
+    /// `ETXTBSY` while it is open for writing.
+    pub fn begin(path: &Path) -> Result<Arc<Self>, Errno> {
+        let inode = path.dentry.inode_ref().ok_or(Errno::ENOENT)?.clone();
+        let less = |n: i32| (n <= 0).then_some(n.saturating_sub(1));
+        let writers = &inode.vfs_state().writers;
+        let begun = writers.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
+        begun.map_err(|_| Errno::ETXTBSY)?;
+        Ok(Arc::new(Self { path: path.clone(), inode }))
+    }
+
+    /// Where the program is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.inode.vfs_state().writers.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Rarely used state of an open file description (`fcntl(2)`: `F_SETOWN`, `F_SETSIG`).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FileRare {
-    /// Process (> 0) or negated process group that gets `SIGIO`.
-    pub owner: i32,
+    /// Who gets `SIGIO`.
+    pub owner: Owner,
+    /// Real and effective user of who has said so.
+    pub set_by: (u32, u32),
     /// Signal instead of `SIGIO`; 0 is the default.
     pub signal: i32,
+    /// Key of the listener that sends it, with `O_ASYNC`.
+    pub teller: Option<u64>,
     /// It has been locked by `flock(2)`.
     pub locked: bool,
 }

@@ -1,0 +1,209 @@
+//! Looking at others, and at what is shared with them: `process_vm_readv(2)`, `kcmp(2)`,
+//! `get_robust_list(2)`, `unshare(2)`.
+
+use super::rw::{count, segments};
+use crate::error::SysResult;
+use crate::mm::{Mm, PAGE};
+use crate::task::{CurrentTask, Task, may_inspect};
+use crate::vfs::UserSegment;
+use chitin_abi::Errno;
+use chitin_abi::task::*;
+use chitin_usermem::{UserAddr, UserMemory, UserPtr};
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+/// A thread that the caller may look into.
+fn inspected(cur: &CurrentTask, tid: i32) -> Result<Arc<Task>, Errno> {
+    let task = match tid {
+        0 => cur.task().clone(),
+        tid => cur.task().kernel.pids.get(tid).ok_or(Errno::ESRCH)?,
+    };
+    may_inspect(cur.task(), &task.process, &task.cred())?;
+    Ok(task)
+}
+
+/// `get_robust_list(2)`.
+pub fn get_robust_list(
+    cur: &mut CurrentTask,
+    tid: i32,
+    head: UserPtr<u64>,
+    len: UserPtr<u64>,
+) -> SysResult {
+    let list = inspected(cur, tid)?.exit_words.lock().robust_list;
+    len.write(&**cur.mm(), &24)?;
+    head.write(&**cur.mm(), &list.0)?;
+    Ok(0)
+}
+
+/// Which way bytes go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Toward {
+    Caller,
+    Other,
+}
+
+/// `process_vm_readv(2)`.
+pub fn process_vm_readv(
+    cur: &mut CurrentTask,
+    pid: i32,
+    local: UserAddr,
+    locals: u64,
+    remote: UserAddr,
+    remotes: u64,
+    flags: u64,
+) -> SysResult {
+    between(cur, pid, (local, locals), (remote, remotes), flags, Toward::Caller)
+}
+
+/// `process_vm_writev(2)`.
+pub fn process_vm_writev(
+    cur: &mut CurrentTask,
+    pid: i32,
+    local: UserAddr,
+    locals: u64,
+    remote: UserAddr,
+    remotes: u64,
+    flags: u64,
+) -> SysResult {
+    between(cur, pid, (local, locals), (remote, remotes), flags, Toward::Other)
+}
+
+fn between(
+    cur: &CurrentTask,
+    pid: i32,
+    local: (UserAddr, u64),
+    remote: (UserAddr, u64),
+    flags: u64,
+    toward: Toward,
+) -> SysResult {
+    if flags != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let local = segments(cur, local.0, local.1)?;
+    let remote = segments(cur, remote.0, remote.1)?;
+    if local.iter().all(|s| s.1 == 0) || remote.iter().all(|s| s.1 == 0) {
+        return Ok(0);
+    }
+    let task = match pid {
+        0 => return Err(Errno::ESRCH.into()),
+        pid => inspected(cur, pid)?,
+    };
+    let other = task.mm().ok_or(Errno::ESRCH)?;
+    let (mut near, mut far) = (Pieces::new(&local), Pieces::new(&remote));
+    let mut buf = [0; 4096];
+    let mut done = 0;
+    // The other side's pages one by one: what comes before one that is not there has moved.
+    while let (Some((here, n)), Some((there, m))) = (near.next(), far.next()) {
+        let page = usize::try_from(PAGE - (there.0 & (PAGE - 1))).unwrap_or(1);
+        let n = n.min(m).min(page);
+        let piece = buf.get_mut(..n).unwrap_or_default();
+        let moved = match toward {
+            Toward::Caller => step(&other, there, cur.mm(), here, piece),
+            Toward::Other => step(cur.mm(), here, &other, there, piece),
+        };
+        match moved {
+            Ok(()) => done += n,
+            Err(_) if done > 0 => break,
+            Err(e) => return Err(e.into()),
+        }
+        near.advance(n);
+        far.advance(n);
+    }
+    count(done)
+}
+
+fn step(from: &Mm, at: UserAddr, to: &Mm, there: UserAddr, piece: &mut [u8]) -> Result<(), Errno> {
+    from.read(at, piece)?;
+    to.write(there, piece)
+}
+
+/// Segments, and how far a transfer has got in them.
+struct Pieces<'a> {
+    rest: &'a [UserSegment],
+    done: usize,
+}
+
+impl<'a> Pieces<'a> {
+    fn new(segments: &'a [UserSegment]) -> Self {
+        Self { rest: segments, done: 0 }
+    }
+
+    /// The next address and how many bytes follow there.
+    fn next(&mut self) -> Option<(UserAddr, usize)> {
+        while let Some((first, rest)) = self.rest.split_first() {
+            if self.done < first.1 {
+                return Some((
+                    UserAddr(first.0.0.wrapping_add(self.done as u64)),
+                    first.1 - self.done,
+                ));
+            }
+            (self.rest, self.done) = (rest, 0);
+        }
+        None
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.done += n;
+    }
+}
+
+fn order<T: ?Sized>(a: &Arc<T>, b: &Arc<T>) -> u64 {
+    match Arc::as_ptr(a).cast::<()>().cmp(&Arc::as_ptr(b).cast()) {
+        Ordering::Equal => 0,
+        Ordering::Less => 1,
+        Ordering::Greater => 2,
+    }
+}
+
+/// `kcmp(2)`.
+pub fn kcmp(cur: &mut CurrentTask, a: i32, b: i32, kind: i32, x: u64, y: u64) -> SysResult {
+    let known = |tid: i32| cur.task().kernel.pids.get(tid).ok_or(Errno::ESRCH);
+    let (a, b) = (known(a)?, known(b)?);
+    for task in [&a, &b] {
+        may_inspect(cur.task(), &task.process, &task.cred())?;
+    }
+    let file =
+        |task: &Task, fd: u64| task.files().get(i32::try_from(fd).map_err(|_| Errno::EBADF)?);
+    Ok(match kind {
+        KCMP_FILE => order(&file(&a, x)?, &file(&b, y)?),
+        KCMP_VM => match (a.mm(), b.mm()) {
+            (Some(a), Some(b)) => order(&a, &b),
+            _ => return Err(Errno::ESRCH.into()),
+        },
+        KCMP_FILES => order(&a.files(), &b.files()),
+        KCMP_FS => order(&a.fs(), &b.fs()),
+        KCMP_SIGHAND => order(&a.handlers(), &b.handlers()),
+        // Nobody has any.
+        KCMP_IO | KCMP_SYSVSEM => 0,
+        _ => return Err(Errno::EINVAL.into()),
+    })
+}
+
+/// `unshare(2)`.
+pub fn unshare(cur: &mut CurrentTask, flags: u64) -> SysResult {
+    let task = cur.task().clone();
+    let whole = CLONE_THREAD | CLONE_SIGHAND | CLONE_VM;
+    if flags & !(whole | CLONE_FILES | CLONE_FS | CLONE_SYSVSEM | CLONE_NEW_ALL) != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    // Nobody can leave what others have for good.
+    if flags & whole != 0 && task.process.tasks().len() > 1 {
+        return Err(Errno::EINVAL.into());
+    }
+    if flags & CLONE_NEW_ALL != 0 {
+        task.kernel.gap("namespaces (unshare with CLONE_NEW*)");
+        return Err(Errno::EPERM.into());
+    }
+    task.set_view(0);
+    if flags & CLONE_FS != 0 {
+        let own = task.fs().duplicate();
+        *task.fs.write() = Arc::new(own);
+    }
+    if flags & CLONE_FILES != 0 {
+        let files = task.files();
+        if Arc::strong_count(&files) > 2 {
+            *task.files.write() = Arc::new(files.duplicate());
+        }
+    }
+    Ok(0)
+}

@@ -1,0 +1,128 @@
+//! Signals that tell of input and output (`O_ASYNC`): whom, which, and the listener that sends
+//! them. Lock: the description's [`super::FileRare`], a leaf.
+
+use super::File;
+use crate::kernel::Kernel;
+use crate::signal::{SigInfo, group_members, send_to_process, send_to_task};
+use crate::task::{Pid, Process, Task};
+use crate::wait::{Events, Listener, Pollable, Wakeup};
+use chitin_abi::Errno;
+use chitin_abi::signal::{POLL_IN, POLL_OUT, SIGIO};
+use std::sync::{Arc, Weak};
+
+/// Who is told (`F_SETOWN_EX`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Owner {
+    /// Nobody.
+    #[default]
+    None,
+    /// A thread.
+    Thread(Pid),
+    /// A process.
+    Process(Pid),
+    /// A process group.
+    Group(Pid),
+}
+
+impl Owner {
+    /// As `F_SETOWN` has it; `ESRCH` if there is none such.
+    pub fn from_number(kernel: &Kernel, number: i32) -> Result<Self, Errno> {
+        match number {
+            0 => Ok(Self::None),
+            1.. => Self::Process(number).existing(kernel),
+            _ => Self::Group(number.checked_neg().ok_or(Errno::EINVAL)?).existing(kernel),
+        }
+    }
+
+    /// The same unless it does not exist.
+    pub fn existing(self, kernel: &Kernel) -> Result<Self, Errno> {
+        let there = match self {
+            Self::None => true,
+            Self::Thread(tid) => kernel.pids.get(tid).is_some(),
+            Self::Process(pid) => kernel.pids.process(pid).is_some(),
+            Self::Group(pgid) => !group_members(kernel, pgid).is_empty(),
+        };
+        if there { Ok(self) } else { Err(Errno::ESRCH) }
+    }
+
+    /// As `F_GETOWN` tells it.
+    #[must_use]
+    pub fn number(self) -> i32 {
+        match self {
+            Self::None => 0,
+            Self::Thread(id) | Self::Process(id) => id,
+            Self::Group(id) => -id,
+        }
+    }
+}
+
+/// Sends a description's signals.
+struct Teller {
+    file: Weak<File>,
+    fd: i32,
+    kernel: Weak<Kernel>,
+}
+
+impl Listener for Teller {
+    fn notify(&self, events: Events) {
+        let (Some(file), Some(kernel)) = (self.file.upgrade(), self.kernel.upgrade()) else {
+            return;
+        };
+        let (code, band) = match file.readable() && events.intersects(Events::READABLE) {
+            true => (POLL_IN, Events::READABLE),
+            false => (POLL_OUT, Events(Events::WRITABLE.0 | Events::WRBAND.0)),
+        };
+        let rare = *file.rare.lock();
+        let info = match rare.signal {
+            0 => SigInfo::kernel(SIGIO),
+            signal => SigInfo::io(signal, code, band.0, self.fd),
+        };
+        // Who has set the owner must have the right to signal it.
+        let may = |process: &Arc<Process>| {
+            let Some(cred) = process.tasks().first().map(|t| t.cred()) else { return false };
+            let (uid, euid) = rare.set_by;
+            euid == 0 || [uid, euid].iter().any(|id| [cred.uid, cred.suid].contains(id))
+        };
+        match rare.owner {
+            Owner::None => {}
+            Owner::Thread(tid) => {
+                if let Some(task) = kernel.pids.get(tid).filter(|t| may(&t.process)) {
+                    send_to_task(&task, info);
+                }
+            }
+            Owner::Process(pid) => {
+                if let Some(process) = kernel.pids.process(pid).filter(may) {
+                    send_to_process(&process, info);
+                }
+            }
+            Owner::Group(pgid) => {
+                for process in group_members(&kernel, pgid).iter().filter(|p| may(p)) {
+                    send_to_process(process, info);
+                }
+            }
+        }
+    }
+}
+
+/// Begins or ends telling, as the description's flags are about to say.
+pub fn set_async(task: &Arc<Task>, file: &Arc<File>, fd: i32, on: bool) {
+    let Some(queue) = file.wait_queue().filter(|_| file.ops().tells_by_signals()) else { return };
+    let teller = on.then(|| {
+        let kernel = Arc::downgrade(&task.kernel);
+        let interest = if file.readable() { Events::READABLE } else { Events::WRITABLE };
+        let teller = Teller { file: Arc::downgrade(file), fd, kernel };
+        queue.add(interest, Wakeup::Shared, Arc::new(teller))
+    });
+    let before = std::mem::replace(&mut file.rare.lock().teller, teller);
+    if let Some(before) = before {
+        queue.remove(before);
+    }
+}
+
+/// A description goes.
+pub(super) fn released(file: &File) {
+    let teller = file.rare.lock().teller.take();
+    if let (Some(teller), Some(queue)) = (teller, file.wait_queue()) {
+        queue.remove(teller);
+    }
+}

@@ -1,0 +1,232 @@
+/* What a process asks of the kernel about itself and others: prctl, capabilities, robust lists, memory of others. */
+#include "t.h"
+#include <linux/capability.h>
+#include <linux/futex.h>
+#include <linux/kcmp.h>
+#include <sched.h>
+#include <sys/personality.h>
+#include <sys/prctl.h>
+
+CASE(capabilities_of_nobody) {
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, -1};
+    struct __user_cap_data_struct data[2];
+    ERR(EINVAL, syscall(SYS_capget, &header, data));
+    header.pid = 0x3ffffff;
+    ERR(ESRCH, syscall(SYS_capget, &header, data));
+    header.pid = 0;
+    OK(syscall(SYS_capget, &header, data));
+}
+CASE(slack_of_timers) {
+    int before = (int)OK(prctl(PR_GET_TIMERSLACK));
+    TRUE(before > 0);
+    OK(prctl(PR_SET_TIMERSLACK, 70000));
+    EQ(OK(prctl(PR_GET_TIMERSLACK)), 70000);
+    EQ(atoi(get("/proc/self/timerslack_ns")), 70000);
+    pid_t c = CHILD({
+        EQ(OK(prctl(PR_GET_TIMERSLACK)), 70000);
+        OK(prctl(PR_SET_TIMERSLACK, 1));
+        EQ(OK(prctl(PR_GET_TIMERSLACK)), 1);
+        /* A child's own default is what its parent had. */
+        OK(prctl(PR_SET_TIMERSLACK, 0));
+        EQ(OK(prctl(PR_GET_TIMERSLACK)), 70000);
+    });
+    REAP(c, 0);
+    OK(prctl(PR_SET_TIMERSLACK, 0));
+    EQ(OK(prctl(PR_GET_TIMERSLACK)), before);
+}
+CASE(arguments_that_are_not_used) {
+    ERR(EINVAL, prctl(PR_SET_THP_DISABLE, 1, 1, 0, 0));
+    ERR(EINVAL, prctl(PR_SET_THP_DISABLE, 1, 0, 0, 1));
+    ERR(EINVAL, prctl(PR_GET_THP_DISABLE, 1, 0, 0, 0));
+    EQ(OK(prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0)), 0);
+    OK(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0));
+    EQ(OK(prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0)), 1);
+    OK(prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0));
+    ERR(EINVAL, prctl(PR_CAP_AMBIENT, 77, 0, 0, 0));
+    ERR(EINVAL, prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 1, 0, 0));
+    ERR(EINVAL, prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, CAP_CHOWN, 1, 0));
+    ERR(EINVAL, prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, CAP_CHOWN, 0, 1));
+    EQ(OK(prctl(PR_GET_TIMING)), PR_TIMING_STATISTICAL);
+    ERR(EINVAL, prctl(PR_SET_TIMING, PR_TIMING_TIMESTAMP, 0, 0, 0));
+    OK(prctl(PR_SET_TIMING, PR_TIMING_STATISTICAL, 0, 0, 0));
+}
+CASE(dumpable) {
+    EQ(OK(prctl(PR_GET_DUMPABLE)), 1);
+    ERR(EINVAL, prctl(PR_SET_DUMPABLE, 2));
+    OK(prctl(PR_SET_DUMPABLE, 0));
+    EQ(OK(prctl(PR_GET_DUMPABLE)), 0);
+    pid_t c = CHILD(EQ(OK(prctl(PR_GET_DUMPABLE)), 0));
+    REAP(c, 0);
+    OK(prctl(PR_SET_DUMPABLE, 1));
+    EQ(OK(prctl(PR_GET_DUMPABLE)), 1);
+}
+CASE(secure_bits) {
+    enum { NOROOT = 1, NO_SETUID_FIXUP = 4, LOCKED = 8, NO_RAISE = 64 };
+    if (getuid()) {
+        ERR(EPERM, prctl(PR_SET_SECUREBITS, NOROOT));
+        return;
+    }
+    OK(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0));
+    OK(prctl(PR_SET_SECUREBITS, NO_RAISE | NO_SETUID_FIXUP));
+    EQ(OK(prctl(PR_GET_SECUREBITS)), NO_RAISE | NO_SETUID_FIXUP);
+    ERR(EPERM, prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_CHOWN, 0, 0));
+    OK(setresuid(1000, 1000, 1000));
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct data[2];
+    OK(syscall(SYS_capget, &header, data));
+    TRUE(data[0].effective & 1 << CAP_SETUID);
+    OK(setresuid(0, 0, 0));
+    /* What is locked stays. */
+    OK(prctl(PR_SET_SECUREBITS, NO_SETUID_FIXUP | LOCKED));
+    ERR(EPERM, prctl(PR_SET_SECUREBITS, 0));
+    ERR(EPERM, prctl(PR_SET_SECUREBITS, NO_SETUID_FIXUP));
+    ERR(EPERM, prctl(PR_SET_SECUREBITS, 1 << 20 | NO_SETUID_FIXUP | LOCKED));
+    OK(prctl(PR_SET_SECUREBITS, NO_SETUID_FIXUP | LOCKED | NOROOT));
+}
+CASE(robust_lists_of_others) {
+    struct robust_list_head *head;
+    size_t len;
+    OK(syscall(SYS_get_robust_list, 0, &head, &len));
+    EQ(len, sizeof *head);
+    OK(syscall(SYS_get_robust_list, getpid(), &head, &len));
+    ERR(ESRCH, syscall(SYS_get_robust_list, 0x3ffffff, &head, &len));
+    ERR(EFAULT, syscall(SYS_get_robust_list, 0, &head, BAD_PTR));
+    if (getuid()) {
+        ERR(EPERM, syscall(SYS_get_robust_list, 1, &head, &len));
+        return;
+    }
+    int go[2];
+    OK(pipe(go));
+    pid_t other = CHILD({
+        char b;
+        close(go[1]);
+        if (read(go[0], &b, 1)) { }
+    });
+    pid_t c = CHILD({
+        OK(setresgid(1000, 1000, 1000));
+        OK(setresuid(1000, 1000, 1000));
+        ERR(EPERM, syscall(SYS_get_robust_list, other, &head, &len));
+    });
+    REAP(c, 0);
+    OK(close(go[1]));
+    REAP(other, 0);
+}
+CASE(the_cpu_is_one_of_those_allowed) {
+    cpu_set_t all, one;
+    OK(sched_getaffinity(0, sizeof all, &all));
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (!CPU_ISSET(cpu, &all)) continue;
+        CPU_ZERO(&one);
+        CPU_SET(cpu, &one);
+        OK(sched_setaffinity(0, sizeof one, &one));
+        unsigned got = 12345, node = 12345;
+        OK(syscall(SYS_getcpu, &got, &node, 0));
+        EQ(got, cpu);
+        TRUE(node != 12345);
+    }
+    ERR(EFAULT, syscall(SYS_getcpu, BAD_PTR, 0, 0));
+}
+CASE(personalities) {
+    EQ(OK(personality(0xffffffff)), 0);
+    EQ(OK(personality(ADDR_NO_RANDOMIZE)), 0);
+    EQ(OK(personality(0xffffffff)), ADDR_NO_RANDOMIZE);
+    EQ(strtol(get("/proc/self/personality"), 0, 16), ADDR_NO_RANDOMIZE);
+    pid_t c = CHILD(EQ(personality(0xffffffff), ADDR_NO_RANDOMIZE));
+    REAP(c, 0);
+    OK(personality(0));
+    EQ(OK(personality(0xffffffff)), 0);
+}
+CASE(memory_of_others) {
+    int ready[2], go[2];
+    char *text = OK(mmap(0, 3 * 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+    char *own = OK(mmap(0, 3 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    OK(pipe(ready));
+    OK(pipe(go));
+    strcpy(own, "the parent's");
+    pid_t c = CHILD({
+        char b;
+        strcpy(own, "the child's");
+        strcpy(own + 4096, "second");
+        OK(munmap(own + 2 * 4096, 4096));
+        OK(write(ready[1], "x", 1));
+        OK(read(go[0], &b, 1));
+        STREQ(own + 100, "written");
+    });
+    char b, to[64] = "";
+    OK(read(ready[0], &b, 1));
+    struct iovec local[2] = {{to, 12}, {to + 12, 40}};
+    struct iovec remote[3] = {{own, 12}, {own + 4096, 7}, {own + 2 * 4096, 10}};
+    EQ(OK(process_vm_readv(c, local, 2, remote, 2, 0)), 19);
+    STREQ(to, "the child's");
+    STREQ(to + 12, "second");
+    /* What comes before a bad address counts. */
+    EQ(OK(process_vm_readv(c, local, 2, remote, 3, 0)), 19);
+    ERR(EFAULT, process_vm_readv(c, local, 1, remote + 2, 1, 0));
+    struct iovec bad = {BAD_PTR, 10};
+    ERR(EFAULT, process_vm_readv(c, &bad, 1, remote, 1, 0));
+    ERR(EINVAL, process_vm_readv(c, local, 1, remote, 1, 1));
+    ERR(EINVAL, process_vm_readv(c, local, 1025, remote, 1, 0));
+    EQ(OK(process_vm_readv(c, local, 0, remote, 1, 0)), 0);
+    EQ(OK(process_vm_readv(c, local, 1, remote, 0, 0)), 0);
+    ERR(ESRCH, process_vm_readv(0x3ffffff, local, 1, remote, 1, 0));
+    /* A transfer goes up to where memory ends. */
+    struct iovec over = {own + 4096, 2 * 4096}, room = {text, 2 * 4096};
+    EQ(OK(process_vm_readv(c, &room, 1, &over, 1, 0)), 4096);
+    STREQ(text, "second");
+    struct iovec from = {"written", 8}, at = {own + 100, 8};
+    EQ(OK(process_vm_writev(c, &from, 1, &at, 1, 0)), 8);
+    EQ(own[100], 0);
+    OK(write(go[1], "x", 1));
+    REAP(c, 0);
+    /* Its own memory too. */
+    struct iovec mine = {own, 13}, whole = {to, 13};
+    EQ(OK(process_vm_readv(getpid(), &whole, 1, &mine, 1, 0)), 13);
+    STREQ(to, "the parent's");
+    if (getuid() == 0) {
+        pid_t weak = CHILD({
+            OK(setresgid(1000, 1000, 1000));
+            OK(setresuid(1000, 1000, 1000));
+            ERR(EPERM, process_vm_readv(getppid(), local, 1, &mine, 1, 0));
+        });
+        REAP(weak, 0);
+    }
+}
+static long same(pid_t a, pid_t b, int kind, long x, long y) { return syscall(SYS_kcmp, a, b, kind, x, y); }
+CASE(what_processes_have_in_common) {
+    int fd = (int)OK(open("/dev/null", O_RDONLY)), other = (int)OK(open("/dev/null", O_RDONLY));
+    int copy = (int)OK(dup(fd)), me = getpid(), p[2];
+    EQ(OK(same(me, me, KCMP_FILE, fd, copy)), 0);
+    long order = OK(same(me, me, KCMP_FILE, fd, other));
+    TRUE(order == 1 || order == 2);
+    EQ(OK(same(me, me, KCMP_FILE, other, fd)), 3 - order);
+    ERR(EBADF, same(me, me, KCMP_FILE, fd, 999));
+    ERR(EINVAL, same(me, me, 999, 0, 0));
+    ERR(ESRCH, same(me, 0x3ffffff, KCMP_VM, 0, 0));
+    OK(pipe(p));
+    pid_t c = CHILD({
+        char b;
+        close(p[1]);
+        if (read(p[0], &b, 1)) { }
+    });
+    EQ(OK(same(me, c, KCMP_FILE, fd, copy)), 0);
+    TRUE(OK(same(me, c, KCMP_VM, 0, 0)) != 0);
+    TRUE(OK(same(me, c, KCMP_FILES, 0, 0)) != 0);
+    TRUE(OK(same(me, c, KCMP_FS, 0, 0)) != 0);
+    TRUE(OK(same(me, c, KCMP_SIGHAND, 0, 0)) != 0);
+    EQ(OK(same(me, me, KCMP_VM, 0, 0)), 0);
+    OK(close(p[1]));
+    REAP(c, 0);
+}
+static int shares(void *p) { return chdir("/") || close(*(int *)p); }
+CASE(parts_can_be_left) {
+    static char stack[65536] __attribute__((aligned(16)));
+    int fd = (int)OK(open("/dev/null", O_RDONLY));
+    ERR(EINVAL, unshare(0x40));
+    OK(unshare(0));
+    OK(unshare(CLONE_FS | CLONE_FILES | CLONE_SYSVSEM));
+    pid_t c = (pid_t)OK(clone(shares, stack + sizeof stack, CLONE_FS | CLONE_FILES | SIGCHLD, &fd));
+    REAP(c, 0);
+    ERR(EBADF, fcntl(fd, F_GETFD));
+    char cwd[100];
+    STREQ((getcwd(cwd, sizeof cwd), cwd), "/");
+}
