@@ -8,8 +8,11 @@ use chitin_platform::{Platform, Trapping};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-/// Most bytes of text that are looked through: dynamic linkers and static programs as a rule.
+/// Most bytes of text that are looked through, and that are decoded: dynamic linkers and static
+/// programs as a rule.
 const TEXT_MAX: u64 = 8 << 20;
+/// Most places that may be such instructions: dynamic linkers have 40.
+const PLACES_MAX: usize = 1024;
 /// Most bytes of unwind information.
 const FRAMES_MAX: u64 = 2 << 20;
 /// Most bytes of section names.
@@ -109,29 +112,31 @@ pub(super) fn cpuid_sites(
     platform: &dyn Platform,
 ) -> Vec<u64> {
     let mut found = Vec::new();
-    for segment in segments.iter().filter(|p| p.p_flags & PF_X != 0) {
-        let text = read(map, segment.p_offset, segment.p_filesz, TEXT_MAX).unwrap_or_default();
-        let like = (segment.p_vaddr..).zip(text.windows(2)).filter(|(_, w)| *w == CPUID);
-        let like: BTreeSet<u64> = like.map(|(addr, _)| addr).collect();
-        if like.is_empty() {
+    // Linkers make one.
+    let Some(segment) = segments.iter().find(|p| p.p_flags & PF_X != 0) else { return found };
+    let text = read(map, segment.p_offset, segment.p_filesz, TEXT_MAX).unwrap_or_default();
+    let like = (segment.p_vaddr..).zip(text.windows(2)).filter(|(_, w)| *w == CPUID);
+    let like: BTreeSet<u64> = like.map(|(addr, _)| addr).take(PLACES_MAX).collect();
+    let frames = if like.is_empty() { None } else { frames(map, header) };
+    let Some((frames, base)) = frames else { return found };
+    let (mut at, mut to_decode) = (0, TEXT_MAX);
+    while let Some((next, function)) = entry(&frames, base, at) {
+        at = next;
+        let Some(function) = function.filter(|f| like.range(f.clone()).next().is_some()) else {
             continue;
-        }
-        let Some((frames, base)) = frames(map, header) else { continue };
-        let mut at = 0;
-        while let Some((next, function)) = entry(&frames, base, at) {
-            at = next;
-            let Some(function) = function else { continue };
-            if like.range(function.clone()).next().is_none() {
-                continue;
-            }
-            let place = |addr: u64| usize::try_from(addr.checked_sub(segment.p_vaddr)?).ok();
-            let ends = place(function.start).zip(place(function.end));
-            if let Some((begin, end)) = ends
-                && let Some(code) = text.get(begin..end)
-            {
-                let sites = platform.sites(Trapping::Cpuid, code).into_iter();
-                found.extend(sites.map(|site| segment.p_offset + (begin + site) as u64));
-            }
+        };
+        let place = |addr: u64| usize::try_from(addr.checked_sub(segment.p_vaddr)?).ok();
+        let ends = place(function.start).zip(place(function.end));
+        let Some((begin, code)) = ends.and_then(|(b, e)| Some((b, text.get(b..e)?))) else {
+            continue;
+        };
+        // Functions that lie one in another would take for ever.
+        let Some(left) = to_decode.checked_sub(code.len() as u64) else { break };
+        to_decode = left;
+        let sites = platform.sites(Trapping::Cpuid, code).into_iter();
+        found.extend(sites.map(|site| segment.p_offset + (begin + site) as u64));
+        if found.len() > PLACES_MAX {
+            break;
         }
     }
     found

@@ -126,7 +126,9 @@ impl TextState {
             return Ok(());
         }
         let mut bytes = vec![0; usize::try_from(len).map_err(|_| Errno::ENOMEM)?];
-        if map.read_at(range.start, &mut bytes)? == 0 {
+        let n = map.read_at(range.start, &mut bytes)? as u64;
+        if n + PAGE <= len {
+            // It has become shorter: where it ends now, an access is a fault.
             return Ok(());
         }
         let page_len = usize::try_from(PAGE).unwrap_or(0);
