@@ -209,7 +209,7 @@ impl HostMap {
 }
 
 fn is_within_page(offset: u64, len: usize) -> bool {
-    offset.checked_add(len as u64).is_some_and(|end| end <= (offset & !(PAGE - 1)) + PAGE)
+    (offset % PAGE).checked_add(len as u64).is_some_and(|end| end <= PAGE)
 }
 
 /// Changes whenever the file's content does.

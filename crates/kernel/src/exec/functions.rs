@@ -57,7 +57,8 @@ fn frames(map: &dyn Mappable, header: &Ehdr) -> Option<(Vec<u8>, u64)> {
 fn is_near(common: &[u8]) -> Option<bool> {
     // Version, augmentation, factors, register of the return address.
     let [1, rest @ ..] = common else { return Some(false) };
-    let end = rest.iter().position(|&b| b == 0)?;
+    // It is parsed for each function: what is longer than compilers write is not known.
+    let end = rest.iter().take(8).position(|&b| b == 0)?;
     let (augmentation, rest) = rest.split_at(end);
     let [b'z', kinds @ ..] = augmentation else { return Some(false) };
     // All of these, and the length that follows, are a byte long in what compilers write.
@@ -134,6 +135,7 @@ pub(super) fn cpuid_sites(
         let Some(left) = to_decode.checked_sub(code.len() as u64) else { break };
         to_decode = left;
         let sites = platform.sites(Trapping::Cpuid, code).into_iter();
+        let sites = sites.filter(|&site| like.contains(&(function.start + site as u64)));
         found.extend(sites.map(|site| segment.p_offset + (begin + site) as u64));
         if found.len() > PLACES_MAX {
             break;

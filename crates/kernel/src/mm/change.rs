@@ -279,16 +279,17 @@ impl Mm {
         {
             let mut state = self.state.write();
             state.place(Placement::Fixed(to), new_len)?;
+            // This may fail: before anything is taken out of the table, and its memory freed.
+            let rest = match left {
+                Left::Nothing => Vec::new(),
+                Left::Mapped => self.left_behind(&state, old.clone())?,
+            };
             let mut ops = vec![MapOp::Unmap { addr: old.start, len }];
             state.evict_rooms(to..to + new_len, &mut ops);
             let replaced = state.areas.remove(to..to + new_len);
             if !replaced.is_empty() {
                 ops.push(MapOp::Unmap { addr: to, len: new_len });
             }
-            let rest = match left {
-                Left::Nothing => Vec::new(),
-                Left::Mapped => self.left_behind(&state, old.clone())?,
-            };
             for vma in state.areas.remove(old.clone()) {
                 let moved = vma.moved_to(to + (vma.start - old.start));
                 self.emit(&mut state, &moved, &mut ops, Populate::Lazy);

@@ -66,6 +66,7 @@ fn length(code: &[u8]) -> Option<usize> {
                     at += 1;
                     form(true, 1)
                 }
+                0x80..=0x8f if short => return None,
                 _ => of_0f(opcode)?,
             }
         }
