@@ -33,5 +33,5 @@
 mod memory;
 mod user;
 
-pub use memory::{Block, Charge, GuestMemory, MemoryError};
+pub use memory::{Block, Charge, Filling, GuestMemory, MemoryError};
 pub use user::{UserAddr, UserMemory, UserPtr, UserSlice};

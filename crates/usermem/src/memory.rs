@@ -4,6 +4,7 @@
 use chitin_abi::Errno;
 use chitin_hostsys::files;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,9 +17,13 @@ pub type MemoryError = std::io::Error;
 const SPANS: [u64; 4] = [1 << 44, 1 << 42, 1 << 40, 1 << 38];
 /// Unit of allocation, in bytes.
 const PAGE: u64 = 4096;
-/// Most bytes of pages that are kept, zeroed, for the next who asks: that saves the host
-/// from making them again.
+/// Most bytes of pages that are kept for the next who asks: that saves the host from making
+/// them again.
 const MOST_KEPT: u64 = 64 << 20;
+/// The same for a range that does not begin with them.
+const MOST_KEPT_INSIDE: u64 = 64 << 10;
+/// Most bytes of short ranges that may keep pages and are not counted.
+const MOST_UNCOUNTED: u64 = 4 << 20;
 /// Most bytes that are zeroed by one host call.
 const ZEROES: usize = 256 << 10;
 
@@ -40,17 +45,34 @@ pub struct GuestMemory {
 /// Free ranges: recycled ones by exact length, and all from `next` on.
 #[derive(Debug, Default)]
 struct Free {
-    bins: HashMap<u64, Vec<Range>>,
+    bins: HashMap<u64, Vec<Recycled>>,
     next: u64,
-    /// Bytes of pages that recycled ranges have.
+    /// Bytes of pages that recycled ranges have; most that others may have.
     kept: u64,
+    uncounted: u64,
 }
 
-/// A free range, whose first bytes may have pages, all zero.
-#[derive(Clone, Copy, Debug)]
-struct Range {
+/// A free range. Its pages are in one part (offsets into the file), with what its last owner
+/// has left in them.
+#[derive(Debug)]
+struct Recycled {
     offset: u64,
-    ready: u64,
+    pages: Range<u64>,
+    /// All of that part is in pages.
+    counted: bool,
+}
+
+impl Recycled {
+    fn len(&self) -> u64 {
+        self.pages.end - self.pages.start
+    }
+}
+
+impl Free {
+    /// Where its pages are counted.
+    fn count(&mut self, range: &Recycled) -> &mut u64 {
+        if range.counted { &mut self.kept } else { &mut self.uncounted }
+    }
 }
 
 // SAFETY: the mapping lives as long as the value, and is only accessed by raw
@@ -95,6 +117,60 @@ impl Block {
     }
 }
 
+/// A block whose content is being made, in ascending order; what is left out is zero. Blocks
+/// that are used again are not zeroed first.
+#[derive(Debug)]
+pub struct Filling {
+    block: Block,
+    /// What is left of its last owner's.
+    stale: Range<u64>,
+}
+
+impl Filling {
+    /// Says that what is up to `from` is zero and that up to `to` follows; both are offsets
+    /// into the file.
+    fn reach(&mut self, from: u64, to: u64) -> Result<(), Errno> {
+        let gap = self.stale.start..from.min(self.stale.end);
+        if gap.start < gap.end {
+            self.block.memory.zero_pages(gap.start, gap.end - gap.start)?;
+        }
+        self.stale.start = self.stale.start.max(to);
+        Ok(())
+    }
+
+    /// Appends bytes at `at` in the block.
+    pub fn write(&mut self, at: u64, bytes: &[u8]) -> Result<(), Errno> {
+        let start = self.block.offset + at;
+        self.reach(start, start + bytes.len() as u64)?;
+        self.block.memory.write_fresh(start, bytes)
+    }
+
+    /// Appends, from the block's beginning on, what `len` bytes at `from` in the file have in
+    /// pages; tells which parts (offset and length) those were.
+    pub fn copy_pages(
+        &mut self,
+        from: u64,
+        len: u64,
+        mut copied: impl FnMut(u64, u64),
+    ) -> Result<(), Errno> {
+        let memory = self.block.memory.clone();
+        memory.pages(from, len, |data, n| {
+            let to = self.block.offset + (data - from);
+            self.reach(to, to + n)?;
+            memory.copy_fresh(data, to, usize::try_from(n).map_err(|_| Errno::EFAULT)?)?;
+            copied(data, n);
+            Ok(())
+        })
+    }
+
+    /// The block.
+    pub fn finish(mut self) -> Result<Arc<Block>, Errno> {
+        let end = self.stale.end;
+        self.reach(end, end)?;
+        Ok(Arc::new(self.block))
+    }
+}
+
 /// See [`GuestMemory::charge`].
 #[derive(Debug)]
 pub struct Charge {
@@ -118,17 +194,17 @@ impl Drop for GuestMemory {
 impl Drop for Block {
     fn drop(&mut self) {
         let Self { memory, offset, len, .. } = self;
-        // Pages that the host does not take back must not be given to another guest.
-        let Some(ready) = memory.recycle(*offset, *len) else { return };
+        // Pages that the host does not take back are not used again.
+        let Some(range) = memory.recycle(*offset, *len) else { return };
         let mut free = memory.free();
-        free.kept += ready;
-        free.bins.entry(*len).or_default().push(Range { offset: *offset, ready });
+        *free.count(&range) += range.len();
+        free.bins.entry(*len).or_default().push(range);
     }
 }
 
 /// A range of at most this length is taken to have all pages if it has one: to ask for each
 /// takes longer than to make them.
-const SMALL: u64 = 32 << 10;
+const SMALL: u64 = 64 << 10;
 
 /// The length that is allocated for `len`: the memory is sparse, so that few different
 /// lengths cost nothing and are found again.
@@ -177,41 +253,52 @@ impl GuestMemory {
     /// Allocates at least `len` contiguous bytes of zeroes. `ENOMEM` when the span is
     /// used up.
     pub fn alloc(self: &Arc<Self>, len: u64) -> Result<Arc<Block>, Errno> {
+        self.fill(len)?.finish()
+    }
+
+    /// Allocates at least `len` contiguous bytes, whose content follows. `ENOMEM` when the
+    /// span is used up.
+    pub fn fill(self: &Arc<Self>, len: u64) -> Result<Filling, Errno> {
         let len = size_class(len).ok_or(Errno::ENOMEM)?;
         let mut free = self.free();
         let recycled = free.bins.get_mut(&len).and_then(Vec::pop);
-        let Range { offset, ready } = match recycled {
+        let range = match recycled {
             Some(range) => range,
             None => {
                 let end = free.next.checked_add(len).filter(|&end| end <= self.span);
                 let offset = std::mem::replace(&mut free.next, end.ok_or(Errno::ENOMEM)?);
-                Range { offset, ready: 0 }
+                Recycled { offset, pages: offset..offset, counted: true }
             }
         };
-        free.kept -= ready;
-        Ok(Arc::new(Block { memory: self.clone(), offset, len, ready }))
+        *free.count(&range) -= range.len();
+        let Recycled { offset, pages: stale, .. } = range;
+        let ready = if stale.start == offset { stale.end - offset } else { 0 };
+        Ok(Filling { block: Block { memory: self.clone(), offset, len, ready }, stale })
     }
 
     fn free(&self) -> MutexGuard<'_, Free> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a range that nobody maps any more read as zeroes. Returns how many of its first
-    /// bytes keep their pages; `None` if the host does not take the others back.
-    fn recycle(&self, offset: u64, len: u64) -> Option<u64> {
+    /// Takes a range that nobody maps any more; `None` if the host does not take back the
+    /// pages that it shall not keep.
+    fn recycle(&self, offset: u64, len: u64) -> Option<Recycled> {
         let end = offset + len;
-        let data = if len <= SMALL {
-            self.first_data(offset, end).map(|_| (offset, len))
-        } else {
-            self.next_data(offset, end)
-        };
-        let Some((start, ready)) = data else { return Some(0) };
-        let whole = start == offset && self.next_data(offset + ready, end).is_none();
-        let fits = self.free().kept + ready <= MOST_KEPT;
-        if whole && fits && self.zero_pages(offset, ready).is_ok() {
-            return Some(ready);
+        let keep = |pages, counted| Some(Recycled { offset, pages, counted });
+        let Some(start) = self.first_data(offset, end) else { return keep(offset..offset, true) };
+        if len <= SMALL && self.free().uncounted + len <= MOST_UNCOUNTED {
+            return keep(offset..end, false);
         }
-        self.discard(offset, len).ok().map(|()| 0)
+        let pages = start..self.end_of_data(start, end);
+        let n = pages.end - start;
+        if (start == offset || n <= MOST_KEPT_INSIDE)
+            && self.free().kept + n <= MOST_KEPT
+            && self.next_data(pages.end, end).is_none()
+        {
+            return keep(pages, true);
+        }
+        self.discard(offset, len).ok()?;
+        keep(offset..offset, true)
     }
 
     /// Stores zeroes without a fault for each page.
@@ -229,14 +316,13 @@ impl GuestMemory {
     /// Gives the pages of free ranges back to the host.
     pub fn trim(&self) {
         let mut free = self.free();
-        let mut kept = std::mem::take(&mut free.kept);
-        for range in free.bins.values_mut().flatten().filter(|r| r.ready > 0) {
-            // Where that fails they stay zero.
-            if self.discard(range.offset, range.ready).is_ok() {
-                kept -= std::mem::take(&mut range.ready);
+        let Free { bins, kept, uncounted, .. } = &mut *free;
+        for range in bins.values_mut().flatten().filter(|range| range.len() > 0) {
+            if self.discard(range.pages.start, range.len()).is_ok() {
+                *(if range.counted { &mut *kept } else { &mut *uncounted }) -= range.len();
+                range.pages = range.offset..range.offset;
             }
         }
-        free.kept = kept;
     }
 
     /// Gives the pages of a range back to the host: it reads as zeroes.
@@ -296,8 +382,13 @@ impl GuestMemory {
     #[must_use]
     pub fn next_data(&self, from: u64, end: u64) -> Option<(u64, u64)> {
         let start = self.first_data(from, end)?;
-        let stop = files::lseek(self.fd(), start.cast_signed(), libc::SEEK_HOLE).unwrap_or(end);
-        Some((start, stop.min(end) - start))
+        Some((start, self.end_of_data(start, end) - start))
+    }
+
+    /// Where the pages end, at most, of which there is one at `from`.
+    fn end_of_data(&self, from: u64, end: u64) -> u64 {
+        let hole = files::lseek(self.fd(), from.cast_signed(), libc::SEEK_HOLE);
+        hole.unwrap_or(end).min(end)
     }
 
     /// Where the first page in a range is.
@@ -323,26 +414,20 @@ impl GuestMemory {
         false
     }
 
-    /// Copies what `len` bytes at `from` have in pages to the fresh range at `to`; tells
-    /// which parts (offset and length) those were.
-    pub fn copy_pages(
+    /// Calls `each` with the parts (offset and length) of a range that have pages.
+    fn pages(
         &self,
         from: u64,
-        to: u64,
         len: u64,
-        mut copied: impl FnMut(u64, u64),
+        mut each: impl FnMut(u64, u64) -> Result<(), Errno>,
     ) -> Result<(), Errno> {
         let end = from.checked_add(len).ok_or(Errno::EFAULT)?;
-        let mut at = from;
         if len <= SMALL && self.first_data(from, end) == Some(from) {
-            self.copy_fresh(from, to, usize::try_from(len).map_err(|_| Errno::EFAULT)?)?;
-            copied(from, len);
-            return Ok(());
+            return each(from, len);
         }
+        let mut at = from;
         while let Some((data, n)) = self.next_data(at, end) {
-            let len = usize::try_from(n).map_err(|_| Errno::EFAULT)?;
-            self.copy_fresh(data, to + (data - from), len)?;
-            copied(data, n);
+            each(data, n)?;
             at = data + n;
         }
         Ok(())
@@ -501,11 +586,36 @@ mod tests {
     }
 
     #[test]
+    fn a_recycled_block_keeps_nothing_but_what_is_filled_in() {
+        let memory = Arc::new(GuestMemory::new().unwrap());
+        for (len, dirty) in [(3 * PAGE, 0..3), (64 * PAGE, 0..40), (64 * PAGE, 50..60)] {
+            let block = memory.alloc(len).unwrap();
+            let offset = block.offset();
+            let from = dirty.start * PAGE;
+            memory.write(offset + from, &vec![7; ((dirty.end - dirty.start) * PAGE) as usize]).unwrap();
+            drop(block);
+            let mut filling = memory.fill(len).unwrap();
+            filling.write(5, b"abc").unwrap();
+            filling.write(2 * PAGE, b"d").unwrap();
+            let block = filling.finish().unwrap();
+            assert_eq!(block.offset(), offset);
+            let mut content = vec![1; len as usize];
+            memory.read(offset, &mut content).unwrap();
+            let mut expected = vec![0; len as usize];
+            expected[5..8].copy_from_slice(b"abc");
+            expected[2 * PAGE as usize] = b'd';
+            assert!(content == expected);
+        }
+    }
+
+    #[test]
     fn only_pages_that_exist_are_copied() {
         let memory = Arc::new(GuestMemory::new().unwrap());
-        let (a, b) = (memory.alloc(1 << 30).unwrap(), memory.alloc(1 << 30).unwrap());
+        let a = memory.alloc(1 << 30).unwrap();
         memory.write(a.offset() + (700 << 20), b"x").unwrap();
-        memory.copy_pages(a.offset(), b.offset(), 1 << 30, |_, _| ()).unwrap();
+        let mut copy = memory.fill(1 << 30).unwrap();
+        copy.copy_pages(a.offset(), 1 << 30, |_, _| ()).unwrap();
+        let b = copy.finish().unwrap();
         let mut buf = [0; 1];
         memory.read(b.offset() + (700 << 20), &mut buf).unwrap();
         assert_eq!(&buf, b"x");

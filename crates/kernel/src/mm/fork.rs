@@ -18,6 +18,9 @@ const MOST_MAPPED: usize = 192;
 /// Most bytes of one area that the child is given with its page tables: it may soon execute
 /// another program.
 const MOST_TOUCHED: u64 = 64 << 10;
+/// Longest area of a file's data whose mapping is left to a fault: programs have many that
+/// they seldom look at, like those of a locale.
+const MOST_LEFT: u64 = 16 << 10;
 
 /// Areas with more bytes of pages than this are copied page by page when they are stored to.
 const COPIED_AT_ONCE: u64 = 1 << 20;
@@ -73,8 +76,10 @@ impl Mm {
         }
         drop(state);
         if how == How::Mapped {
-            let unchanged: Vec<Vma> =
-                child.areas.iter().filter(|v| !is_copied(v)).cloned().collect();
+            let unchanged: Vec<Vma> = (child.areas.iter())
+                .filter(|vma| !is_copied(vma) && !self.is_for_later(vma))
+                .cloned()
+                .collect();
             for vma in unchanged {
                 self.emit(&mut child, &vma, &mut ops, Populate::Lazy);
             }
@@ -119,6 +124,14 @@ impl Mm {
         self.apply(&ops)
     }
 
+    /// Whether the area of a child that is soon to execute another program may be mapped by
+    /// the first access.
+    fn is_for_later(&self, vma: &Vma) -> bool {
+        let Source::File(part) = &vma.source else { return false };
+        let only_read = !vma.prot.write && !vma.prot.exec;
+        only_read && vma.len() <= MOST_LEFT && self.texts.find(part).is_none()
+    }
+
     /// The child's area; appends what maps the memory that it has of its own.
     fn copy_area(&self, vma: &Vma, how: How, ops: &mut Vec<MapOp>) -> Result<Vma, Errno> {
         let mut copy = vma.clone();
@@ -132,15 +145,15 @@ impl Mm {
         }
         let heap = vma.flags & flag::HEAP != 0;
         let room = if heap { block.len() - at } else { vma.len() };
-        let fresh = self.memory.alloc(room)?;
+        let mut fresh = self.memory.fill(room)?;
         let mut touch = Vec::new();
         if vma.flags & flag::WIPEONFORK == 0 {
             let from = block.offset() + at;
-            self.memory.copy_pages(from, fresh.offset(), vma.len(), |offset, len| {
+            fresh.copy_pages(from, vma.len(), |offset, len| {
                 touch.push((vma.start + (offset - from), len));
             })?;
         }
-        let origin = origin.clone();
+        let (fresh, origin) = (fresh.finish()?, origin.clone());
         copy.source = Source::Anon { block: fresh, at: 0, origin, copies: None };
         copy.map_ops(ops, Populate::Lazy);
         if copy.flags & flag::STACK != 0 && how == How::Mapped {

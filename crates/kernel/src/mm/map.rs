@@ -5,7 +5,7 @@ use super::vma::{FilePart, Sharing, Source, Vma, flag};
 use super::{COPY_AT_ONCE, COPY_WINDOW, HEAP_ROOM, LAZY_RESERVATION, Mm, PAGE, State};
 use chitin_abi::Errno;
 use chitin_platform::{MapOp, Populate, Prot};
-use chitin_usermem::GuestMemory;
+use chitin_usermem::{Block, GuestMemory};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -125,8 +125,7 @@ impl Mm {
 
     fn source(&self, request: &MapRequest, len: u64) -> Result<Source, Errno> {
         let copied = |part: &FilePart| -> Result<Source, Errno> {
-            let block = self.memory.alloc(len)?;
-            self.fill(block.offset(), part, len)?;
+            let block = self.copy_of(part, len)?;
             Ok(Source::Anon { block, at: 0, origin: Some(part.clone()), copies: None })
         };
         match &request.file {
@@ -145,9 +144,10 @@ impl Mm {
         }
     }
 
-    /// Copies a file's content into fresh memory.
-    fn fill(&self, to: u64, part: &FilePart, len: u64) -> Result<(), Errno> {
-        let mut buf = vec![0_u8; usize::try_from(COPY_WINDOW).map_err(|_| Errno::ENOMEM)?];
+    /// Memory with a file's content.
+    fn copy_of(&self, part: &FilePart, len: u64) -> Result<Arc<Block>, Errno> {
+        let mut buf = vec![0_u8; usize::try_from(COPY_WINDOW.min(len)).map_err(|_| Errno::ENOMEM)?];
+        let mut copy = self.memory.fill(len)?;
         let mut done = 0;
         while done < len {
             let want = (len - done).min(COPY_WINDOW) as usize;
@@ -156,10 +156,10 @@ impl Mm {
             if n == 0 {
                 break;
             }
-            self.memory.write(to + done, piece.get(..n).unwrap_or_default())?;
+            copy.write(done, piece.get(..n).unwrap_or_default())?;
             done += n as u64;
         }
-        Ok(())
+        copy.finish()
     }
 
     /// Gives the private pages around `page`, which are a file's or also others', memory of
@@ -180,8 +180,9 @@ impl Mm {
             }
             Source::Anon { block, at, origin: _, copies: Some(_) } => {
                 let from = block.offset() + at + (start - vma.start);
-                let fresh = self.memory.alloc(end - start)?;
-                self.memory.copy_pages(from, fresh.offset(), end - start, |_, _| ())?;
+                let mut fresh = self.memory.fill(end - start)?;
+                fresh.copy_pages(from, end - start, |_, _| ())?;
+                let fresh = fresh.finish()?;
                 let mut vma = vma.part(start, end);
                 if let Source::Anon { block, at, copies, .. } = &mut vma.source {
                     (*block, *at, *copies) = (fresh, 0, None);
@@ -209,8 +210,7 @@ impl Mm {
         let end = window.end.min(file_end).max(page + PAGE);
         let mut vma = vma.part(window.start, end);
         let Source::File(part) = &vma.source else { return Err(Errno::EFAULT) };
-        let block = self.memory.alloc(vma.len())?;
-        self.fill(block.offset(), part, vma.len())?;
+        let block = self.copy_of(part, vma.len())?;
         vma.source = Source::Anon { block, at: 0, origin: Some(part.clone()), copies: None };
         Ok(vma)
     }

@@ -134,7 +134,7 @@ impl Texts {
         before
     }
 
-    fn find(&self, part: &FilePart) -> Option<Arc<Text>> {
+    pub(super) fn find(&self, part: &FilePart) -> Option<Arc<Text>> {
         let texts = self.texts.lock();
         if texts.is_empty() {
             return None;
