@@ -592,7 +592,9 @@ mod tests {
             let block = memory.alloc(len).unwrap();
             let offset = block.offset();
             let from = dirty.start * PAGE;
-            memory.write(offset + from, &vec![7; ((dirty.end - dirty.start) * PAGE) as usize]).unwrap();
+            memory
+                .write(offset + from, &vec![7; ((dirty.end - dirty.start) * PAGE) as usize])
+                .unwrap();
             drop(block);
             let mut filling = memory.fill(len).unwrap();
             filling.write(5, b"abc").unwrap();

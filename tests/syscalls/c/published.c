@@ -650,3 +650,130 @@ CASE(after_exec) {
     REAP(c, 0);
     EQ(times_fstat(fd), 0);
 }
+
+/* A directory whose entries are asked for in the order in which they are read. */
+#define MANY 60
+static char listed[MANY + 8][32];
+static int list_in(int dir) {
+    char buf[8192];
+    int n = 0;
+    long len;
+    OK(lseek(dir, 0, SEEK_SET));
+    while ((len = OK(syscall(SYS_getdents64, dir, buf, sizeof buf))) > 0)
+        for (long at = 0; at < len; at += *(unsigned short *)(buf + at + 16))
+            if (buf[at + 19] != '.') strcpy(listed[n++], buf + at + 19);
+    return n;
+}
+static int size_in(int dir, const char *name) {
+    if (syscall(SYS_newfstatat, dir, name, &s, AT_SYMLINK_NOFOLLOW)) return -errno;
+    return s.st_size;
+}
+static int number(const char *name) { return atoi(name + 1); }
+static void fill(const char *dir, int extra) {
+    char path[64];
+    OK(mkdir(dir, 0755));
+    for (int i = 0; i < MANY; i++) {
+        snprintf(path, sizeof path, "%s/f%d", dir, i);
+        int fd = OK(open(path, O_CREAT | O_WRONLY, 0644));
+        OK(ftruncate(fd, 100 + i + extra));
+        OK(close(fd));
+    }
+}
+CASE(entries_in_order) {
+    fill("d", 0);
+    OK(mkdir("d/d1000", 0700));
+    OK(symlink("nowhere", "d/l1001"));
+    int dir = OK(open("d", O_RDONLY | O_DIRECTORY));
+    for (int round = 0; round < 5; round++) {
+        int n = list_in(dir);
+        EQ(n, MANY + 2);
+        for (int i = 0; i < n; i++) {
+            int size = size_in(dir, listed[i]);
+            if (listed[i][0] == 'f') EQ(size, 100 + number(listed[i]));
+            if (listed[i][0] == 'l') TRUE(size == 7 && S_ISLNK(s.st_mode));
+            if (listed[i][0] == 'd') {
+                TRUE(S_ISDIR(s.st_mode));
+                EQ(size_in(dir, listed[i]), size);
+            }
+        }
+    }
+    EQ(size_in(dir, "f1000"), -ENOENT);
+    EQ(size_in(dir, ""), -ENOENT);
+}
+CASE(entries_change_meanwhile) {
+    fill("d", 0);
+    int dir = OK(open("d", O_RDONLY | O_DIRECTORY)), n = list_in(dir);
+    EQ(n, MANY);
+    for (int i = 0; i < n; i++) {
+        /* What may have been looked up already goes, grows or gets another mode. */
+        if (i % 5 == 0 && i + 4 < n) {
+            OK(unlinkat(dir, listed[i + 1], 0));
+            int fd = OK(openat(dir, listed[i + 2], O_WRONLY));
+            OK(ftruncate(fd, 5000));
+            OK(close(fd));
+            OK(fchmodat(dir, listed[i + 3], 0600, 0));
+        }
+        int size = size_in(dir, listed[i]);
+        switch (i + 4 - i % 5 < n ? i % 5 : 0) {
+        case 1: EQ(size, -ENOENT); break;
+        case 2: EQ(size, 5000); break;
+        case 3: EQ(s.st_mode & 0777, 0600); break;
+        default: EQ(size, 100 + number(listed[i]));
+        }
+    }
+}
+CASE(entries_of_another_directory) {
+    fill("d", 0);
+    fill("e", 1000);
+    int dir = OK(open("d", O_RDONLY | O_DIRECTORY));
+    for (int round = 0; round < 6; round++) {
+        int n = list_in(dir);
+        for (int i = 0; i < n / 2; i++) EQ(size_in(dir, listed[i]), 100 + number(listed[i]));
+        /* The same descriptor, names and order, another directory. */
+        int other = OK(open("e", O_RDONLY | O_DIRECTORY));
+        if (round % 2) {
+            OK(dup2(other, dir));
+            OK(close(other));
+        } else {
+            OK(close(dir));
+            EQ(dup2(other, dir), dir);
+            OK(close(other));
+        }
+        for (int i = n / 2; i < n; i++) EQ(size_in(dir, listed[i]), 1100 + number(listed[i]));
+        OK(close(dir));
+        EQ(size_in(dir, listed[n - 1]), -EBADF);
+        EQ(OK(open("d", O_RDONLY | O_DIRECTORY)), dir);
+    }
+}
+CASE(entries_of_two_directories) {
+    fill("d", 0);
+    fill("e", 1000);
+    int d = OK(open("d", O_RDONLY | O_DIRECTORY)), e = OK(open("e", O_RDONLY | O_DIRECTORY));
+    EQ(list_in(e), MANY);
+    EQ(list_in(d), MANY);
+    for (int i = 0; i < MANY; i++) {
+        EQ(size_in(d, listed[i]), 100 + number(listed[i]));
+        EQ(size_in(e, listed[i]), 1100 + number(listed[i]));
+        if (i == MANY / 2) {
+            OK(rename("d", "x"));
+            OK(rename("e", "d"));
+        }
+        pid_t c = i % 20 ? 0 : CHILD(EQ(size_in(e, listed[i]), 1100 + number(listed[i])); OK(dup2(d, e));
+                                    EQ(size_in(e, listed[i]), 100 + number(listed[i])));
+        if (c) REAP(c, 0);
+    }
+}
+CASE(entries_without_search_permission) {
+    fill("d", 0);
+    /* Root may search everything. */
+    if (geteuid() == 0) {
+        if (chown("d", 1000, -1) == -1 && errno == EINVAL) SKIP("user namespace without this id");
+        OK(setresuid(-1, 1000, -1));
+    }
+    int dir = OK(open("d", O_RDONLY | O_DIRECTORY)), n = list_in(dir);
+    for (int i = 0; i < n / 2; i++) EQ(size_in(dir, listed[i]), 100 + number(listed[i]));
+    OK(chmod("d", 0600));
+    for (int i = n / 2; i < n; i++) EQ(size_in(dir, listed[i]), -EACCES);
+    OK(chmod("d", 0700));
+    for (int i = n / 2; i < n; i++) EQ(size_in(dir, listed[i]), 100 + number(listed[i]));
+}

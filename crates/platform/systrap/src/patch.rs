@@ -4,7 +4,7 @@
 //! The jump's displacement is chosen so that the third byte of the site, where the
 //! next instruction was, is no instruction: who comes there gets `SIGILL` and is sent to
 //! the trampoline's second half. Where several instructions move, nothing in the same page
-//! may jump between them.
+//! may jump between them, and no short jump from the next one may come there.
 
 use crate::layout::{CPUID_ANY, CPUID_ENTRY, CPUID_TABLE};
 use crate::zygote::COMMON;
@@ -20,6 +20,8 @@ const JUMP: usize = 5;
 const SITE: usize = 2;
 /// Bytes of a conditional jump to anywhere.
 const BRANCH: usize = 6;
+/// How far a short jump goes, itself included, in bytes.
+const SHORT: usize = 130;
 
 /// Plans a patch of the instruction at `at` of its page; `distance` is how many bytes it is
 /// behind the room's beginning.
@@ -43,7 +45,10 @@ pub(crate) fn plan(
     let several = what == Trapping::Cpuid || first < moved;
     let meets = what == Trapping::Cpuid || instructions(behind, moved).is_none();
     let inside = if meets { at + SITE } else { at + SITE + 1 };
-    if several && is_jumped_to(page, inside..at + SITE + moved) {
+    let inside = inside..at + SITE + moved;
+    let short = SHORT..page.len().saturating_sub(SHORT);
+    let seen = short.contains(&inside.start) && inside.end <= short.end;
+    if several && (!seen || is_jumped_to(page, inside)) {
         return None;
     }
     let head = match what {
@@ -245,14 +250,12 @@ fn is_jumped_to(page: &[u8], range: std::ops::Range<usize>) -> bool {
         let target = end as i64 + by;
         usize::try_from(target).is_ok_and(|target| range.contains(&target))
     };
-    page.windows(6).enumerate().any(|(i, w)| {
-        let near = |bytes: [u8; 4]| i64::from(i32::from_le_bytes(bytes));
-        match *w {
-            [0x70..=0x7f | 0xe0..=0xe3 | 0xeb, by, ..] => hits(i + 2, i64::from(by as i8)),
-            [0xe8 | 0xe9, a, b, c, d, _] => hits(i + 5, near([a, b, c, d])),
-            [0x0f, 0x80..=0x8f, a, b, c, d] => hits(i + 6, near([a, b, c, d])),
-            _ => false,
-        }
+    let near = |bytes: [u8; 4]| i64::from(i32::from_le_bytes(bytes));
+    (0..page.len()).any(|i| match page[i..] {
+        [0x70..=0x7f | 0xe0..=0xe3 | 0xeb, by, ..] => hits(i + 2, i64::from(by.cast_signed())),
+        [0xe8 | 0xe9, a, b, c, d, ..] => hits(i + 5, near([a, b, c, d])),
+        [0x0f, 0x80..=0x8f, a, b, c, d, ..] => hits(i + 6, near([a, b, c, d])),
+        _ => false,
     })
 }
 
@@ -260,8 +263,15 @@ fn is_jumped_to(page: &[u8], range: std::ops::Range<usize>) -> bool {
 mod tests {
     use super::*;
 
+    /// A patch of code in the middle of a page.
+    fn plan_of(what: Trapping, code: &[u8], distance: u64, room: &mut Room) -> Option<Patch> {
+        let mut page = [0x90; 4096];
+        page[2000..2000 + code.len()].copy_from_slice(code);
+        plan(what, &page, 2000, distance, room)
+    }
+
     fn call(code: &[u8], distance: u64, room: &mut Room) -> Option<Patch> {
-        plan(Trapping::Call, code, 0, distance, room)
+        plan_of(Trapping::Call, code, distance, room)
     }
 
     #[test]
@@ -287,7 +297,7 @@ mod tests {
         let code = b"\x0f\xa2\x89\x15\x37\xe3\x01\x00\x90\x90\x90\x90\x90\x90";
         let mut room = Room::default();
         let distance = 0x2_0000;
-        let patch = plan(Trapping::Cpuid, code, 0, distance, &mut room).unwrap();
+        let patch = plan_of(Trapping::Cpuid, code, distance, &mut room).unwrap();
         let at = (patch.after - patch.at) as usize;
         assert_eq!(&patch.code[at..at + 2], b"\x89\x15");
         let by = i32::from_le_bytes(patch.code[at + 2..at + 6].try_into().unwrap());
@@ -316,14 +326,33 @@ mod tests {
         let mut code =
             b"\x0f\xa2\x89\xc2\x83\xe2\x1f\x90\x90\x90\x90\x90\x75\x10\x90\x90\x90\x90\x90"
                 .to_vec();
-        let patch = plan(Trapping::Cpuid, &code, 0, 0x2_0000, &mut Room::default()).unwrap();
+        let patch = plan_of(Trapping::Cpuid, &code, 0x2_0000, &mut Room::default()).unwrap();
         assert_eq!(patch.moved, 5);
         // to the second of them
         code[13] = 0xf6;
-        assert_eq!(plan(Trapping::Cpuid, &code, 0, 0x2_0000, &mut Room::default()), None);
+        assert_eq!(plan_of(Trapping::Cpuid, &code, 0x2_0000, &mut Room::default()), None);
         // to the first
         code[13] = 0xf4;
-        assert_eq!(plan(Trapping::Cpuid, &code, 0, 0x2_0000, &mut Room::default()), None);
+        assert_eq!(plan_of(Trapping::Cpuid, &code, 0x2_0000, &mut Room::default()), None);
+    }
+
+    #[test]
+    fn jumps_near_the_ends_of_a_page_count() {
+        // syscall; test eax, eax; jne: only one instruction may move where others may jump to.
+        let (several, one) = (b"\x0f\x05\x85\xc0\x75\x7c", b"\x0f\x05\x48\x3d\x01\xf0\xff\xff");
+        let at = |at: usize, code: &[u8]| {
+            let mut page = [0x90; 4096];
+            page[at..at + code.len()].copy_from_slice(code);
+            plan(Trapping::Call, &page, at as u64, 0x2_0000, &mut Room::default())
+        };
+        for edge in [0, 100, 4096 - 130, 4096 - 8] {
+            assert!(at(edge, several).is_none() && at(edge, one).is_some());
+        }
+        assert!(at(200, several).is_some());
+        // The page ends with a short jump.
+        let mut page = [0x90; 4096];
+        page[4094..].copy_from_slice(&[0xeb, 0x80]);
+        assert!(is_jumped_to(&page, 4096 - 128..4096 - 127));
     }
 
     #[test]
