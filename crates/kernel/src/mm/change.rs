@@ -255,17 +255,7 @@ impl Mm {
     /// Continues the area that ends at `end` by `by` bytes.
     fn extend(&self, end: u64, by: u64) -> Result<(), Errno> {
         let mut state = self.state.write();
-        let last = state.areas.find(end - 1).ok_or(Errno::EFAULT)?.clone();
-        let source = match &last.source {
-            Source::File(part) => {
-                let mut part = part.clone();
-                part.offset += last.len();
-                Source::File(part)
-            }
-            Source::Reserved => Source::Reserved,
-            Source::Anon { .. } => Source::fresh(&self.memory, by)?,
-        };
-        let vma = Vma { start: end, end: end + by, source, ..last };
+        let vma = self.continued(&state, end, by)?;
         let mut ops = Vec::new();
         state.evict_rooms(end..end + by, &mut ops);
         self.emit(&mut state, &vma, &mut ops, Populate::Lazy);
@@ -273,37 +263,48 @@ impl Mm {
         self.apply_later(&ops, ())
     }
 
+    /// The area by which the one that ends at `end` becomes `by` bytes longer.
+    fn continued(&self, state: &State, end: u64, by: u64) -> Result<Vma, Errno> {
+        let last = state.areas.find(end - 1).ok_or(Errno::EFAULT)?;
+        let source = match &last.source {
+            Source::File(part) => {
+                let mut part = part.clone();
+                part.offset += end - last.start;
+                Source::File(part)
+            }
+            Source::Reserved => Source::Reserved,
+            Source::Anon { .. } => Source::fresh(&self.memory, by)?,
+        };
+        Ok(Vma { start: end, end: end + by, source, ..*last })
+    }
+
     /// Moves what is at `old` to `to`, where it may grow to `new_len`.
     fn relocate(&self, old: Range<u64>, to: u64, new_len: u64, left: Left) -> Result<u64, Errno> {
         let len = old.end - old.start;
-        {
-            let mut state = self.state.write();
-            state.place(Placement::Fixed(to), new_len)?;
-            // This may fail: before anything is taken out of the table, and its memory freed.
-            let rest = match left {
-                Left::Nothing => Vec::new(),
-                Left::Mapped => self.left_behind(&state, old.clone())?,
-            };
-            let mut ops = vec![MapOp::Unmap { addr: old.start, len }];
-            state.evict_rooms(to..to + new_len, &mut ops);
-            let replaced = state.areas.remove(to..to + new_len);
-            if !replaced.is_empty() {
-                ops.push(MapOp::Unmap { addr: to, len: new_len });
-            }
-            for vma in state.areas.remove(old.clone()) {
-                let moved = vma.moved_to(to + (vma.start - old.start));
-                self.emit(&mut state, &moved, &mut ops, Populate::Lazy);
-                state.areas.insert(moved);
-            }
-            for vma in rest {
-                self.emit(&mut state, &vma, &mut ops, Populate::Lazy);
-                state.areas.insert(vma);
-            }
-            self.apply_later(&ops, self.removed(replaced))?;
+        let mut state = self.state.write();
+        state.place(Placement::Fixed(to), new_len)?;
+        // These may fail: before anything is taken out of the table, and its memory freed.
+        let more = match new_len > len {
+            true => Some(self.continued(&state, old.end, new_len - len)?),
+            false => None,
+        };
+        let rest = match left {
+            Left::Nothing => Vec::new(),
+            Left::Mapped => self.left_behind(&state, old.clone())?,
+        };
+        let mut ops = vec![MapOp::Unmap { addr: old.start, len }];
+        state.evict_rooms(to..to + new_len, &mut ops);
+        let replaced = state.areas.remove(to..to + new_len);
+        if !replaced.is_empty() {
+            ops.push(MapOp::Unmap { addr: to, len: new_len });
         }
-        if new_len > len {
-            self.extend(to + len, new_len - len)?;
+        let moved = state.areas.remove(old.clone()).into_iter().chain(more);
+        let moved = moved.map(|vma| vma.moved_to(to + (vma.start - old.start)));
+        for vma in moved.chain(rest) {
+            self.emit(&mut state, &vma, &mut ops, Populate::Lazy);
+            state.areas.insert(vma);
         }
+        self.apply_later(&ops, self.removed(replaced))?;
         Ok(to)
     }
 
