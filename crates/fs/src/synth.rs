@@ -39,6 +39,16 @@ pub trait Dir: Send + Sync {
         0o555
     }
 
+    /// User and group that own the files in it.
+    fn owner_of_files(&self) -> (u32, u32) {
+        self.owner()
+    }
+
+    /// Whether a task may use it whatever its permission bits say.
+    fn admits(&self, _task: &Task) -> bool {
+        false
+    }
+
     /// The process that it is about, if `pidfd_send_signal(2)` may take it for that.
     fn process(&self) -> Option<Arc<Process>> {
         None
@@ -263,9 +273,12 @@ impl Inode for SynthInode {
     }
 
     fn attr(&self) -> Result<Attr, Errno> {
-        let (uid, gid) = self.owned_as.owner();
         let fs = self.fs.upgrade().ok_or(Errno::EIO)?;
         let is_dir = self.node.kind() == FileType::Directory;
+        let (uid, gid) = match is_dir {
+            true => self.owned_as.owner(),
+            false => self.owned_as.owner_of_files(),
+        };
         Ok(Attr {
             dev: fs.dev,
             ino: self.ino,
@@ -287,6 +300,10 @@ impl Inode for SynthInode {
             Some(fs) => fs,
             None => unreachable!("a mount keeps its file system"),
         }
+    }
+
+    fn admits(&self, task: &Task) -> bool {
+        matches!(&self.node, Node::Dir(dir) if dir.admits(task))
     }
 
     fn set_attr(&self, set: &chitin_kernel::vfs::SetAttr) -> Result<(), Errno> {

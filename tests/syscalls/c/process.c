@@ -60,6 +60,97 @@ CASE(dumpable) {
     OK(prctl(PR_SET_DUMPABLE, 1));
     EQ(OK(prctl(PR_GET_DUMPABLE)), 1);
 }
+static long other_euid(void) { return syscall(SYS_setresuid, -1, 1000, -1); }
+static long other_egid(void) { return syscall(SYS_setresgid, -1, 1000, -1); }
+static long other_fsuid(void) { return syscall(SYS_setfsuid, 1000); }
+static long other_fsgid(void) { return syscall(SYS_setfsgid, 1000); }
+static long other_uid(void) { return syscall(SYS_setresuid, 1000, -1, -1); }
+static long other_suid(void) { return syscall(SYS_setresuid, -1, -1, 1000); }
+static long other_groups(void) { return syscall(SYS_setgroups, 1, (gid_t[]){1000}); }
+static long other_user(void) { return syscall(SYS_setresuid, 1000, 1000, 1000); }
+static long same_user(void) { return syscall(SYS_setresuid, 0, 0, 0); }
+static long without_caps(void) {
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct none[2] = {0};
+    return syscall(SYS_capset, &header, none);
+}
+CASE(dumpable_as_executed) {
+    const char *wanted = getenv("DUMPABLE");
+    if (wanted) EQ(OK(prctl(PR_GET_DUMPABLE)), atoi(wanted));
+}
+CASE(a_change_of_user_ends_dumpable) {
+    if (getuid()) return;
+    /* What a change leaves in the process, and in a program that it executes. */
+    struct { long (*change)(void); int ends, ends_by_exec; } changes[] = {
+        {other_euid, 1, 1}, {other_egid, 1, 1}, {other_fsuid, 1, 1}, {other_fsgid, 1, 1}, {other_uid, 0, 1},
+        {other_suid, 0, 0}, {other_groups, 0, 0}, {same_user, 0, 0}, {other_user, 1, 0}, {without_caps, 0, 1},
+    };
+    int suid = atoi(get("/proc/sys/fs/suid_dumpable"));
+    char want[8];
+    OK(chmod(".", 0777));
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+        pid_t c = CHILD({
+            int told = 0;
+            OK(prctl(PR_SET_PDEATHSIG, SIGUSR1));
+            OK(changes[i].change());
+            EQ(OK(prctl(PR_GET_DUMPABLE)), changes[i].ends ? suid : 1);
+            OK(prctl(PR_GET_PDEATHSIG, &told));
+            EQ(told, changes[i].ends ? 0 : SIGUSR1);
+        });
+        REAP(c, 0);
+        c = CHILD({
+            OK(changes[i].change());
+            snprintf(want, sizeof want, "%d", changes[i].ends_by_exec ? suid : 1);
+            setenv("DUMPABLE", want, 1);
+            OK(dup2(OK(open("/dev/null", O_WRONLY)), 1));
+            OK(execl("/proc/self/exe", "process", "dumpable_as_executed", NULL));
+        });
+        REAP(c, 0);
+    }
+}
+CASE(what_is_not_dumpable_is_root_s) {
+    if (getuid()) return;
+    struct stat st;
+    int go[2], ready[2];
+    char path[64], b;
+    OK(pipe(go));
+    OK(pipe(ready));
+    pid_t c = CHILD({
+        OK(close(go[1]));
+        OK(syscall(SYS_setresgid, 1000, 1000, 1000));
+        OK(other_user());
+        /* Its directory is its own, what is in it is not, but for its descriptors. */
+        OK(stat("/proc/self", &st));
+        EQ(st.st_uid, 1000);
+        OK(stat("/proc/self/task", &st));
+        EQ(st.st_uid, 1000);
+        OK(stat("/proc/self/fd", &st));
+        EQ(st.st_uid, 0);
+        OK(stat("/proc/self/environ", &st));
+        EQ(st.st_uid, 0);
+        ERR(EACCES, open("/proc/self/environ", O_RDONLY));
+        OK(open("/proc/self/fd", O_RDONLY | O_DIRECTORY));
+        OK(access("/proc/self/fd", R_OK | X_OK));
+        snprintf(path, sizeof path, "/proc/self/fd/%d", go[0]);
+        OK(readlink(path, path, sizeof path));
+        OK(write(ready[1], "x", 1));
+        if (read(go[0], &b, 1)) { }
+    });
+    OK(read(ready[0], &b, 1));
+    pid_t like = CHILD({
+        OK(syscall(SYS_setresgid, 1000, 1000, 1000));
+        OK(other_user());
+        struct iovec local = {&b, 1}, remote = {&st, 1};
+        ERR(EPERM, process_vm_readv(c, &local, 1, &remote, 1, 0));
+        snprintf(path, sizeof path, "/proc/%d/cwd", c);
+        ERR(EACCES, readlink(path, path, sizeof path));
+        snprintf(path, sizeof path, "/proc/%d/fd", c);
+        ERR(EACCES, open(path, O_RDONLY | O_DIRECTORY));
+    });
+    REAP(like, 0);
+    OK(close(go[1]));
+    REAP(c, 0);
+}
 CASE(secure_bits) {
     enum { NOROOT = 1, NO_SETUID_FIXUP = 4, LOCKED = 8, NO_RAISE = 64 };
     if (getuid()) {

@@ -51,7 +51,16 @@ impl Dir for FdDir {
     }
 
     fn owner(&self) -> (u32, u32) {
+        if self.1 == Shows::Link { self.0.owner() } else { self.0.ids() }
+    }
+
+    fn owner_of_files(&self) -> (u32, u32) {
         self.0.owner()
+    }
+
+    fn admits(&self, task: &Task) -> bool {
+        // Its own descriptors: `proc_pid_fd(5)`.
+        std::ptr::eq(&*task.process, &*self.0.process)
     }
 
     fn perm(&self) -> u32 {

@@ -55,9 +55,15 @@ impl Who {
         known.unwrap_or_default()
     }
 
+    /// Its user and group: they own the directories that everybody may read.
+    pub(super) fn ids(&self) -> (u32, u32) {
+        self.cred().map_or((0, 0), |c| (c.euid, c.egid))
+    }
+
+    /// Who owns the rest: root, of a process that is not dumpable (`proc_pid(5)`).
     pub(super) fn owner(&self) -> (u32, u32) {
         let dumpable = self.process.dumpable.load(Ordering::Relaxed);
-        self.cred().filter(|_| dumpable).map_or((0, 0), |c| (c.euid, c.egid))
+        if dumpable { self.ids() } else { (0, 0) }
     }
 
     fn file(
@@ -135,6 +141,9 @@ impl Dir for PidDir {
         entries.map(|(name, node)| (name.as_bytes().to_vec(), node.kind())).collect()
     }
     fn owner(&self) -> (u32, u32) {
+        self.0.ids()
+    }
+    fn owner_of_files(&self) -> (u32, u32) {
         self.0.owner()
     }
     fn process(&self) -> Option<Arc<Process>> {
@@ -159,7 +168,7 @@ impl Dir for TaskDir {
         tids.iter().map(|tid| (tid.to_string().into_bytes(), FileType::Directory)).collect()
     }
     fn owner(&self) -> (u32, u32) {
-        self.0.owner()
+        self.0.ids()
     }
 }
 

@@ -7,7 +7,7 @@ use crate::cred::{CapSet, Cred};
 use crate::error::SysResult;
 use crate::published::Question;
 use crate::task::CurrentTask;
-use crate::vfs::access::{CAP_CHOWN, CAP_FSETID, Want, owns, permitted};
+use crate::vfs::access::{CAP_CHOWN, CAP_FSETID, Want, admitted, owns, permitted};
 use crate::vfs::lookup::{Empty, Last, Look, look, lookup, lookup_at, resolve};
 use crate::vfs::open::{MS_NOEXEC, resize, writable_mount};
 use crate::vfs::quick::ways_changed;
@@ -271,7 +271,8 @@ pub fn faccessat2(
 
 /// Whether the caller may do with a file what the mode says, and how long that is so.
 fn may_access(cur: &CurrentTask, place: &Path, mode: u32, flags: u32) -> Result<Kept, Errno> {
-    let (attr, kept) = inode_of(place)?.attr_kept()?;
+    let inode = inode_of(place)?;
+    let (attr, kept) = inode.attr_kept()?;
     if mode & Want::WRITE.0 != 0
         && matches!(attr.kind, FileType::Regular | FileType::Directory | FileType::Symlink)
     {
@@ -283,7 +284,7 @@ fn may_access(cur: &CurrentTask, place: &Path, mode: u32, flags: u32) -> Result<
     if program && place.mount.flags() & MS_NOEXEC != 0 {
         return Err(Errno::EACCES);
     }
-    permitted(&who, &attr, Want(mode))?;
+    admitted(cur.task(), &who, (&**inode, &attr), Want(mode))?;
     Ok(kept)
 }
 

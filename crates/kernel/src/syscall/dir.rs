@@ -8,7 +8,7 @@ use crate::error::SysResult;
 use crate::published::Question;
 use crate::sync::RwLock;
 use crate::task::{CurrentTask, Task};
-use crate::vfs::access::{Want, may_remove, permitted};
+use crate::vfs::access::{Want, admitted, may_remove, permitted};
 use crate::vfs::lookup::{
     Empty, Last, Resolved, base, child_locked, lookup, lookup_at, lookup_parent, name_of, resolve,
     same_inode,
@@ -496,7 +496,8 @@ fn enter(cur: &CurrentTask, place: Path) -> Result<Path, Errno> {
     if inode.file_type() != FileType::Directory {
         return Err(Errno::ENOTDIR);
     }
-    permitted(&cur.task().cred(), &inode.attr()?, Want::EXEC)?;
+    let (task, attr) = (cur.task(), inode.attr()?);
+    admitted(task, &task.cred(), (&**inode, &attr), Want::EXEC)?;
     Ok(place)
 }
 

@@ -11,6 +11,7 @@ use crate::task::{
     ChildEvent, CloneRequest, CurrentTask, ExitStatus, Pid, PidFd, Process, WaitWhom, Waited,
     become_only_thread, clone_task, wait_child,
 };
+use crate::vfs::access::{Want, permitted};
 use crate::vfs::lookup::Last;
 use crate::vfs::open::{exec_file, open_exec};
 use crate::vfs::{File, Running};
@@ -293,6 +294,16 @@ fn exec_cred(old: &Cred) -> Cred {
     cred
 }
 
+/// Whether a program that was just executed may be looked into by its like: not by who could
+/// not read it, nor while its user is not the one it acts for (`PR_SET_DUMPABLE(2const)`).
+fn is_dumpable(by: &Cred, file: &File) -> bool {
+    let inode = file.path().and_then(|p| p.dentry.inode());
+    let readable = inode.is_none_or(|inode| {
+        inode.access_attr().is_ok_and(|attr| permitted(by, &attr, Want::READ).is_ok())
+    });
+    readable && by.uid == by.euid && by.gid == by.egid
+}
+
 async fn do_execve(
     cur: &mut CurrentTask,
     file: Arc<File>,
@@ -308,7 +319,8 @@ async fn do_execve(
         argv.push(Vec::new());
     }
     let task = cur.task().clone();
-    let cred = exec_cred(&task.cred());
+    let before = task.cred();
+    let cred = exec_cred(&before);
     let program = Program { file, path, argv, envp };
     let stack_limit = task.process.limit(RLIMIT_STACK);
     let open = |path: &[u8]| open_exec(&task, AT_FDCWD, path, Last::Follow);
@@ -323,13 +335,14 @@ async fn do_execve(
     }
     drop(old_mm);
     task.finish_vfork();
+    let dumpable = is_dumpable(&before, &image.file);
+    task.process.dumpable.store(dumpable, std::sync::atomic::Ordering::SeqCst);
     task.set_cred(cred);
     *task.comm.lock() = image.comm;
     *task.exit_words.lock() = crate::task::ExitWords::default();
     let before = std::mem::replace(&mut *task.process.exe.lock(), running);
     drop(before);
     task.process.family.lock().execed = true;
-    task.process.dumpable.store(true, std::sync::atomic::Ordering::Relaxed);
     task.process.timers.lock().exec();
     let handlers = Arc::new(task.handlers().for_exec());
     *task.handlers.write() = handlers;

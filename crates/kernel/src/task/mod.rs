@@ -213,9 +213,18 @@ impl Task {
         }
     }
 
-    /// Changes the credentials.
+    /// Changes the credentials. With other ids for access, or more capabilities, nobody may
+    /// look into the process any more (`PR_SET_DUMPABLE(2const)`, `suid_dumpable` is 0), and
+    /// the thread hears no more of its parent's end (`PR_SET_PDEATHSIG(2const)`).
     pub fn set_cred(&self, cred: Cred) {
         self.set_view(0);
+        let ids = |c: &Cred| (c.euid, c.egid, c.fsuid, c.fsgid);
+        let old = self.cred();
+        if ids(&old) != ids(&cred) || cred.permitted.0 & !old.permitted.0 != 0 {
+            // Before: who sees the new ones sees this too.
+            self.process.dumpable.store(false, Ordering::SeqCst);
+            self.parent_death_signal.store(0, Ordering::Relaxed);
+        }
         *self.cred.write() = Arc::new(cred);
         self.publish_identity();
     }

@@ -1,7 +1,8 @@
 //! Permission checks (`path_resolution(7)`, `capabilities(7)`).
 
-use super::{Attr, FileType};
+use super::{Attr, FileType, Inode};
 use crate::cred::Cred;
+use crate::task::Task;
 use chitin_abi::Errno;
 
 /// `CAP_CHOWN`.
@@ -52,6 +53,17 @@ pub fn permitted(cred: &Cred, attr: &Attr, want: Want) -> Result<(), Errno> {
         return Ok(());
     }
     Err(Errno::EACCES)
+}
+
+/// The same for a task that the file may admit whatever its bits say.
+pub fn admitted(
+    task: &Task,
+    cred: &Cred,
+    (inode, attr): (&dyn Inode, &Attr),
+    want: Want,
+) -> Result<(), Errno> {
+    let by_bits = permitted(cred, attr, want);
+    if by_bits.is_err() && inode.admits(task) { Ok(()) } else { by_bits }
 }
 
 /// Whether `cred` is the owner of a file or may act as one.

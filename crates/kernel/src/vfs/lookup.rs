@@ -3,7 +3,7 @@
 //! [`resolve`] walks a path to its last component and tells what is there;
 //! [`lookup`] wants a file there, [`lookup_parent`] a place for a new one.
 
-use super::access::{Want, permitted};
+use super::access::{Want, admitted};
 use super::quick::{self, Advance};
 use super::{Attr, Caching, Dentry, FileType, InodeRef, Kept, Mount, Path};
 use crate::task::Task;
@@ -369,7 +369,8 @@ impl Walk<'_> {
             if inode.file_type() != FileType::Directory {
                 return Err(Errno::ENOTDIR);
             }
-            permitted(&cred, &inode.access_attr()?, Want::EXEC)?;
+            let attr = inode.access_attr()?;
+            admitted(self.task, &cred, (&**inode, &attr), Want::EXEC)?;
             match &*name {
                 b"." => {
                     name.clear();

@@ -1,13 +1,12 @@
 //! Opening files (`open(2)`, `openat2(2)`), for programs and for the kernel itself.
 
-use super::access::{Want, owns, permitted};
+use super::access::{Want, admitted, owns, permitted};
 use super::lookup::{Last, resolve};
 use super::{
     Dentry, File, FileOps, FileType, InodeRef, NewNode, OpenRequest, Path, Running, SetAttr,
     SetTime, Writing, notify,
 };
 use crate::changes;
-use crate::cred::Cred;
 use crate::error::SysError;
 use crate::pipe;
 use crate::syscall::memfd::Seals;
@@ -204,7 +203,8 @@ fn find(task: &Arc<Task>, dirfd: i32, path: &[u8], how: OpenHow) -> Result<(Path
     }
 }
 
-fn check(cred: &Cred, path: &Path, inode: &InodeRef, flags: u32) -> Result<(), Errno> {
+fn check(task: &Task, path: &Path, inode: &InodeRef, flags: u32) -> Result<(), Errno> {
+    let cred = task.cred();
     let attr = inode.attr()?;
     match attr.kind {
         FileType::Directory if flags & O_CREAT != 0 => return Err(Errno::EISDIR),
@@ -220,11 +220,11 @@ fn check(cred: &Cred, path: &Path, inode: &InodeRef, flags: u32) -> Result<(), E
         FileType::Socket => return Err(Errno::ENXIO),
         _ => {}
     }
-    permitted(cred, &attr, wanted(flags))?;
+    admitted(task, &cred, (&**inode, &attr), wanted(flags))?;
     if writes(flags) && matches!(attr.kind, FileType::Regular) {
         writable_mount(path)?;
     }
-    if flags & O_NOATIME != 0 && !owns(cred, &attr) {
+    if flags & O_NOATIME != 0 && !owns(&cred, &attr) {
         return Err(Errno::EPERM);
     }
     Ok(())
@@ -280,7 +280,7 @@ fn open_path(task: &Arc<Task>, path: Path, flags: u32, new: bool) -> Result<Open
     let inode = path.dentry.inode().ok_or(Errno::ENOENT)?;
     let mut truncated = false;
     if !new {
-        check(&task.cred(), &path, &inode, flags)?;
+        check(task, &path, &inode, flags)?;
     }
     let mut writing = None;
     if inode.file_type() == FileType::Regular && writes(flags) {
