@@ -282,6 +282,51 @@ CASE(memory_of_others) {
         REAP(weak, 0);
     }
 }
+CASE(calls_look_by_real_ids_and_files_by_theirs) {
+    if (getuid()) return;
+    /* Who looks, by real and effective ids: one of them is that of the child, who is an ordinary user. */
+    for (int real = 0; real < 2; real++) {
+        pid_t viewer = CHILD({
+            char b, to[64], path[64];
+            static char word[] = "word";
+            struct robust_list_head *head;
+            size_t len;
+            int go[2], ready[2];
+            OK(pipe(go));
+            OK(pipe(ready));
+            pid_t c = CHILD({
+                OK(close(go[1]));
+                OK(syscall(SYS_setresgid, 1000, 1000, 1000));
+                OK(other_user());
+                OK(prctl(PR_SET_DUMPABLE, 1));
+                OK(write(ready[1], "x", 1));
+                if (read(go[0], &b, 1)) { }
+            });
+            OK(read(ready[0], &b, 1));
+            struct iovec local = {to, 4}, remote = {word, 4};
+            snprintf(path, sizeof path, "/proc/%d/cwd", c);
+            int pidfd = (int)OK(syscall(SYS_pidfd_open, c, 0)), other = real ? 1001 : 1000;
+            OK(syscall(SYS_setresgid, 2001 - other, other, other));
+            OK(syscall(SYS_setresuid, 2001 - other, other, other));
+            if (real) {
+                EQ(OK(process_vm_readv(c, &local, 1, &remote, 1, 0)), 4);
+                EQ(OK(syscall(SYS_kcmp, c, c, KCMP_VM, 0, 0)), 0);
+                OK(syscall(SYS_get_robust_list, c, &head, &len));
+                OK(syscall(SYS_pidfd_getfd, pidfd, go[0], 0));
+                ERR(EACCES, readlink(path, to, sizeof to));
+            } else {
+                ERR(EPERM, process_vm_readv(c, &local, 1, &remote, 1, 0));
+                ERR(EPERM, syscall(SYS_kcmp, c, c, KCMP_VM, 0, 0));
+                ERR(EPERM, syscall(SYS_get_robust_list, c, &head, &len));
+                ERR(EPERM, syscall(SYS_pidfd_getfd, pidfd, go[0], 0));
+                OK(readlink(path, to, sizeof to));
+            }
+            OK(close(go[1]));
+            REAP(c, 0);
+        });
+        REAP(viewer, 0);
+    }
+}
 static long same(pid_t a, pid_t b, int kind, long x, long y) { return syscall(SYS_kcmp, a, b, kind, x, y); }
 CASE(what_processes_have_in_common) {
     int fd = (int)OK(open("/dev/null", O_RDONLY)), other = (int)OK(open("/dev/null", O_RDONLY));

@@ -6,7 +6,7 @@ use crate::synth::{Dir, Node};
 use chitin_abi::Errno;
 use chitin_kernel::cred::Cred;
 use chitin_kernel::mm::{Landmarks, Mm};
-use chitin_kernel::task::{Process, Task, may_inspect};
+use chitin_kernel::task::{LooksBy, Process, Task, may_inspect};
 use chitin_kernel::vfs::lookup::name_of;
 use chitin_kernel::vfs::{FileType, Path};
 use chitin_usermem::{UserAddr, UserMemory};
@@ -113,7 +113,7 @@ pub(super) fn may_look(viewer: &Arc<Task>, who: &Who) -> Result<(), Errno> {
         return Ok(());
     }
     let cred = who.cred().ok_or(Errno::ESRCH)?;
-    may_inspect(viewer, &who.process, &cred).map_err(|_| Errno::EACCES)
+    may_inspect(viewer, &who.process, &cred, LooksBy::File).map_err(|_| Errno::EACCES)
 }
 
 /// A path as the viewer sees it.

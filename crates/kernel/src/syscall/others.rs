@@ -4,7 +4,7 @@
 use super::rw::{count, segments};
 use crate::error::SysResult;
 use crate::mm::{Mm, PAGE};
-use crate::task::{CurrentTask, Task, may_inspect};
+use crate::task::{CurrentTask, LooksBy, Task, may_inspect};
 use crate::vfs::UserSegment;
 use chitin_abi::Errno;
 use chitin_abi::task::*;
@@ -18,7 +18,7 @@ fn inspected(cur: &CurrentTask, tid: i32) -> Result<Arc<Task>, Errno> {
         0 => cur.task().clone(),
         tid => cur.task().kernel.pids.get(tid).ok_or(Errno::ESRCH)?,
     };
-    may_inspect(cur.task(), &task.process, &task.cred())?;
+    may_inspect(cur.task(), &task.process, &task.cred(), LooksBy::Call)?;
     Ok(task)
 }
 
@@ -160,7 +160,7 @@ pub fn kcmp(cur: &mut CurrentTask, a: i32, b: i32, kind: i32, x: u64, y: u64) ->
     let known = |tid: i32| cur.task().kernel.pids.get(tid).ok_or(Errno::ESRCH);
     let (a, b) = (known(a)?, known(b)?);
     for task in [&a, &b] {
-        may_inspect(cur.task(), &task.process, &task.cred())?;
+        may_inspect(cur.task(), &task.process, &task.cred(), LooksBy::Call)?;
     }
     let file =
         |task: &Task, fd: u64| task.files().get(i32::try_from(fd).map_err(|_| Errno::EBADF)?);

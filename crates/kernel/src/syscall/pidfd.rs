@@ -7,16 +7,13 @@ use crate::signal::{
     SigInfo, SigSet, SignalFd, group_members, may_signal, try_send_to_process, try_send_to_task,
     valid,
 };
-use crate::task::{CurrentTask, PidFd, Process, Task};
+use crate::task::{CurrentTask, LooksBy, PidFd, Process, Task, may_inspect};
 use crate::vfs::{File, FileOps};
 use chitin_abi::Errno;
 use chitin_abi::fs::O_RDWR;
 use chitin_abi::signal::*;
 use chitin_usermem::UserPtr;
 use std::sync::Arc;
-
-/// `CAP_SYS_PTRACE`.
-const CAP_SYS_PTRACE: u32 = 19;
 
 #[allow(clippy::cast_sign_loss)]
 fn number(fd: i32) -> u64 {
@@ -152,13 +149,7 @@ pub fn pidfd_getfd(cur: &mut CurrentTask, fd: i32, target: i32, flags: u32) -> S
     let file = pidfd(cur, fd, |of| {
         let first = of.process().tasks().into_iter().next();
         let task = of.thread().or(first).ok_or(Errno::ESRCH)?;
-        let (own, other) = (cur.task().cred(), task.cred());
-        let same = [other.uid, other.euid, other.suid].iter().all(|&u| u == own.uid)
-            && [other.gid, other.egid, other.sgid].iter().all(|&g| g == own.gid);
-        let inside = Arc::ptr_eq(of.process(), &cur.task().process);
-        if !inside && !same && !own.has_cap(CAP_SYS_PTRACE) {
-            return Err(Errno::EPERM);
-        }
+        may_inspect(cur.task(), of.process(), &task.cred(), LooksBy::Call)?;
         task.files().get(target)
     })?;
     Ok(number(install(cur, file, true)?))

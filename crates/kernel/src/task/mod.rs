@@ -27,7 +27,7 @@ pub use pidfd::PidFd;
 pub use pids::{PID_MAX, PidTable};
 pub use process::{ExitStatus, Family, Life, Process, Remains, Usage, default_limits};
 pub use sched::{CPUS_MAX, CpuSet, Scheduling};
-pub use traits::{Traits, may_inspect};
+pub use traits::{LooksBy, Traits, may_inspect};
 pub use wait::{ChildEvent, WaitWhom, Waited, wait_child};
 
 use crate::cred::Cred;

@@ -40,16 +40,34 @@ impl Traits {
     }
 }
 
+/// By which ids, and which capabilities, a task looks at another one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LooksBy {
+    /// A call that names it (`PTRACE_MODE_REALCREDS`): real ids, permitted capabilities.
+    Call,
+    /// A file of it (`PTRACE_MODE_FSCREDS`): ids for files, effective capabilities.
+    File,
+}
+
 /// Whether `viewer` may see what is a process's own affair (`ptrace(2)`, "access mode
 /// checking"); `EPERM` if not. `cred` are those of the looked-at thread.
-pub fn may_inspect(viewer: &Task, process: &Process, cred: &Cred) -> Result<(), Errno> {
+pub fn may_inspect(
+    viewer: &Task,
+    process: &Process,
+    cred: &Cred,
+    by: LooksBy,
+) -> Result<(), Errno> {
     if std::ptr::eq(&*viewer.process, process) {
         return Ok(());
     }
     let own = viewer.cred();
-    let same = [cred.uid, cred.euid, cred.suid].iter().all(|&id| id == own.fsuid)
-        && [cred.gid, cred.egid, cred.sgid].iter().all(|&id| id == own.fsgid)
-        && cred.permitted.0 & !own.permitted.0 == 0
-        && process.dumpable.load(Ordering::Relaxed);
+    let (uid, gid, caps) = match by {
+        LooksBy::Call => (own.uid, own.gid, own.permitted),
+        LooksBy::File => (own.fsuid, own.fsgid, own.effective),
+    };
+    let same = [cred.uid, cred.euid, cred.suid].iter().all(|&id| id == uid)
+        && [cred.gid, cred.egid, cred.sgid].iter().all(|&id| id == gid)
+        && cred.permitted.0 & !caps.0 == 0
+        && process.dumpable.load(Ordering::SeqCst);
     if same || own.has_cap(CAP_SYS_PTRACE) { Ok(()) } else { Err(Errno::EPERM) }
 }
