@@ -282,6 +282,48 @@ CASE(memory_of_others) {
         REAP(weak, 0);
     }
 }
+/* The child waits for a byte of its own memory and makes no call meanwhile. */
+static void becomes_one(volatile char *byte, int how) {
+    char path[64], b;
+    int p[2];
+    OK(pipe(p));
+    pid_t c = CHILD({
+        TRUE(*byte == 0);
+        OK(write(p[1], "x", 1));
+        while (*byte == 0) { }
+        EQ(*byte, 1);
+    });
+    OK(read(p[0], &b, 1));
+    nap_ms(20);
+    struct iovec local = {"\1", 1}, remote = {(void *)byte, 1};
+    if (how == 0) {
+        EQ(OK(process_vm_writev(c, &local, 1, &remote, 1, 0)), 1);
+    } else {
+        snprintf(path, sizeof path, "/proc/%d/mem", c);
+        int fd = (int)OK(open(path, O_RDWR));
+        EQ(OK(pwrite(fd, "\1", 1, (off_t)(uintptr_t)byte)), 1);
+        OK(close(fd));
+    }
+    int status = -1, n = 0;
+    while (OK(waitpid(c, &status, WNOHANG)) == 0 && n++ < 500) nap_ms(10);
+    if (n >= 500) kill(c, SIGKILL);
+    EQ(status, 0);
+    EQ(*byte, 0);
+}
+CASE(what_is_written_to_others_is_seen_at_once) {
+    enum { LEN = 4 << 20 };
+    /* Pages that a fork leaves to both, and those of a file. */
+    char *dirty = (char *)OK(mmap(0, LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    for (int i = 0; i < LEN; i += 4096) dirty[i + 1] = 1;
+    int fd = put("f", "text");
+    OK(ftruncate(fd, LEN));
+    char *file = (char *)OK(mmap(0, LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0));
+    for (int how = 0; how < 2; how++) {
+        becomes_one(dirty + 100 * 4096, how);
+        becomes_one(file + 100 * 4096, how);
+        becomes_one(file + 500 * 4096 - 1, how);
+    }
+}
 CASE(calls_look_by_real_ids_and_files_by_theirs) {
     if (getuid()) return;
     /* Who looks, by real and effective ids: one of them is that of the child, who is an ordinary user. */

@@ -194,7 +194,7 @@ impl FileOps for MemFile {
             let mut bytes = vec![0; piece(at, src.remaining())];
             // What is taken counts as written.
             let n = src.peek(&mut bytes)?;
-            if mm.write(UserAddr(at), bytes.get(..n).unwrap_or_default()).is_err() {
+            if mm.write_beside(UserAddr(at), bytes.get(..n).unwrap_or_default()).is_err() {
                 return if done == 0 { Err(Errno::EIO) } else { Ok(done) };
             }
             src.take(bytes.get_mut(..n).unwrap_or_default())?;

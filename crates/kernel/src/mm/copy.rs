@@ -152,6 +152,18 @@ impl Mm {
         self.write_all(addr, buf, Access::Forced)
     }
 
+    /// Stores for another process. Threads of this one may be running: where the store gives
+    /// pages another place, they have them there when this returns.
+    pub fn write_beside(&self, addr: UserAddr, buf: &[u8]) -> Result<(), Errno> {
+        let range = addr.0..addr.0.saturating_add(buf.len() as u64);
+        let moves = self.state.read().areas.overlapping(range).any(Vma::copies_on_write);
+        let result = self.write(addr, buf);
+        if moves {
+            self.touch(addr.0, buf.len() as u64);
+        }
+        result
+    }
+
     /// The aligned word at `addr` for a futex: its identity, and its value now. A
     /// private word is the address space's own whatever its source, and a word in
     /// memory is the same for all that map it.

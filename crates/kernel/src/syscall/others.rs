@@ -3,7 +3,7 @@
 
 use super::rw::{count, segments};
 use crate::error::SysResult;
-use crate::mm::{Mm, PAGE};
+use crate::mm::PAGE;
 use crate::task::{CurrentTask, LooksBy, Task, may_inspect};
 use crate::vfs::UserSegment;
 use chitin_abi::Errno;
@@ -98,8 +98,10 @@ fn between(
         let n = n.min(m).min(page);
         let piece = buf.get_mut(..n).unwrap_or_default();
         let moved = match toward {
-            Toward::Caller => step(&other, there, cur.mm(), here, piece),
-            Toward::Other => step(cur.mm(), here, &other, there, piece),
+            Toward::Caller => other.read(there, piece).and_then(|()| cur.mm().write(here, piece)),
+            Toward::Other => {
+                cur.mm().read(here, piece).and_then(|()| other.write_beside(there, piece))
+            }
         };
         match moved {
             Ok(()) => done += n,
@@ -110,11 +112,6 @@ fn between(
         far.advance(n);
     }
     count(done)
-}
-
-fn step(from: &Mm, at: UserAddr, to: &Mm, there: UserAddr, piece: &mut [u8]) -> Result<(), Errno> {
-    from.read(at, piece)?;
-    to.write(there, piece)
 }
 
 /// Segments, and how far a transfer has got in them.
