@@ -301,6 +301,82 @@ CASE(areas_that_grow_down) {
     });
     REAP_SIG(c, SIGSEGV);
 }
+static char *stack_of_a_page(int flags) {
+    char *p = anonymous(1024, PROT_NONE, MAP_PRIVATE);
+    OK(munmap(p, 1024 * PAGE));
+    flags |= MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_GROWSDOWN;
+    return (char *)OK(mmap(p + 1023 * PAGE, PAGE, PROT_READ | PROT_WRITE, flags, -1, 0));
+}
+CASE(areas_grow_down_within_limits) {
+    int zero = (int)OK(open("/dev/zero", O_RDONLY));
+    /* Of the address space. */
+    pid_t c = CHILD({
+        char *top = stack_of_a_page(0);
+        touch_down(top, 10);
+        struct rlimit limit = {(status("VmSize:") << 10) + 20 * PAGE, RLIM_INFINITY};
+        OK(setrlimit(RLIMIT_AS, &limit));
+        touch_down(top, 20);
+        ERR(EFAULT, read(zero, top - 100 * PAGE, 1));
+        top[-100 * PAGE] = 1;
+    });
+    REAP_SIG(c, SIGSEGV);
+    /* Of locked pages: what has grown by is locked too. */
+    c = CHILD({
+        limit_locked(4 * PAGE);
+        become_ordinary();
+        char *top = stack_of_a_page(MAP_LOCKED);
+        touch_down(top, 3);
+        EQ(status("VmLck:"), 16);
+        ERR(EFAULT, read(zero, top - 4 * PAGE, 1));
+        top[-4 * PAGE] = 1;
+    });
+    REAP_SIG(c, SIGSEGV);
+    /* Whose limits they are may change. */
+    c = CHILD({
+        limit_locked(4 * PAGE);
+        char *top = stack_of_a_page(0);
+        become_ordinary();
+        OK(mlock(top, PAGE));
+        touch_down(top, 3);
+        top[-4 * PAGE] = 1;
+    });
+    REAP_SIG(c, SIGSEGV);
+}
+CASE(locks_end_before_gaps) {
+    long before = status("VmLck:");
+    char *p = anonymous(8, PROT_READ | PROT_WRITE, MAP_PRIVATE);
+    OK(munmap(p + 3 * PAGE, PAGE));
+    ERR(ENOMEM, mlock(p, 8 * PAGE));
+    EQ(status("VmLck:"), before + 12);
+    ERR(ENOMEM, mlock(p + 3 * PAGE, 5 * PAGE));
+    EQ(status("VmLck:"), before + 12);
+    OK(mlock(p + 4 * PAGE, 4 * PAGE));
+    ERR(ENOMEM, munlock(p, 8 * PAGE));
+    EQ(status("VmLck:"), before + 16);
+    ERR(ENOMEM, munlock(p + 3 * PAGE, 5 * PAGE));
+    EQ(status("VmLck:"), before + 16);
+}
+CASE(locked_areas_become_longer_within_limits) {
+    pid_t c = CHILD({
+        limit_locked(4 * PAGE);
+        become_ordinary();
+        char *p = anonymous(8, PROT_READ | PROT_WRITE, MAP_PRIVATE);
+        OK(munmap(p + 2 * PAGE, 6 * PAGE));
+        OK(mlock(p, 2 * PAGE));
+        strcpy(p, "locked");
+        EQ(OK(mremap(p, 2 * PAGE, 4 * PAGE, 0)), p);
+        EQ(status("VmLck:"), 16);
+        ERR(EAGAIN, mremap(p, 4 * PAGE, 5 * PAGE, 0));
+        ERR(EAGAIN, mremap(p, 4 * PAGE, 5 * PAGE, MREMAP_MAYMOVE));
+        OK(p = (char *)mremap(p, 4 * PAGE, 3 * PAGE, 0));
+        STREQ(p, "locked");
+        /* What is not locked does not count. */
+        char *q = anonymous(1, PROT_READ | PROT_WRITE, MAP_PRIVATE);
+        OK(mremap(q, PAGE, 8 * PAGE, MREMAP_MAYMOVE));
+        EQ(status("VmLck:"), 12);
+    });
+    REAP(c, 0);
+}
 CASE(refused_advice_takes_nothing_away) {
     char *p = anonymous(6, PROT_READ | PROT_WRITE, MAP_PRIVATE);
     OK(mprotect(p + 2 * PAGE, 2 * PAGE, PROT_READ));

@@ -52,16 +52,21 @@ impl Areas {
         self.total
     }
 
-    /// Whether every page of the range is in some area.
-    pub(super) fn covers(&self, range: Range<u64>) -> bool {
+    /// The part of the range before the first page that is in no area.
+    pub(super) fn before_gap(&self, range: Range<u64>) -> Range<u64> {
         let mut at = range.start;
         for vma in self.overlapping(range.clone()) {
             if vma.start > at {
-                return false;
+                break;
             }
             at = vma.end;
         }
-        at >= range.end
+        range.start..at.min(range.end)
+    }
+
+    /// Whether every page of the range is in some area.
+    pub(super) fn covers(&self, range: Range<u64>) -> bool {
+        self.before_gap(range.clone()) == range
     }
 
     pub(super) fn insert(&mut self, vma: Vma) {

@@ -2,7 +2,7 @@
 
 use super::map::pages;
 use super::vma::{Sharing, Source, Vma, flag};
-use super::{Mm, PAGE, Placement, State};
+use super::{Limits, Mm, PAGE, Placement, State};
 use crate::vfs::InodeRef;
 use chitin_abi::Errno;
 use chitin_platform::{MapOp, Populate, Prot};
@@ -185,7 +185,7 @@ impl Mm {
         if complete { Ok(()) } else { Err(Errno::ENOMEM) }
     }
 
-    /// `mremap(2)`. `limit` is `RLIMIT_AS`.
+    /// `mremap(2)`: `EAGAIN` for a locked area that may not become so long.
     pub fn remap(
         &self,
         addr: u64,
@@ -193,7 +193,7 @@ impl Mm {
         new_len: u64,
         moving: Moving,
         left: Left,
-        limit: u64,
+        limits: &Limits,
     ) -> Result<u64, Errno> {
         let new_len = new_len.checked_next_multiple_of(PAGE).filter(|&n| n > 0);
         let new_len = new_len.ok_or(Errno::EINVAL)?;
@@ -207,11 +207,16 @@ impl Mm {
             if !state.areas.covers(old.clone()) {
                 return Err(Errno::EFAULT);
             }
-            let grows = match left {
-                Left::Nothing => new_len.saturating_sub(old_len),
-                Left::Mapped => new_len,
-            };
-            if state.areas.total().saturating_add(grows) > limit {
+            let longer = new_len.saturating_sub(old_len);
+            let last = state.areas.find(old.end - 1);
+            if longer > 0
+                && last.is_some_and(|v| v.flags & flag::LOCKED != 0)
+                && state.locked(0..0).0.saturating_add(longer) > limits.locked
+            {
+                return Err(Errno::EAGAIN);
+            }
+            let more = if left == Left::Mapped { new_len } else { longer };
+            if state.areas.total().saturating_add(more) > limits.space {
                 return Err(Errno::ENOMEM);
             }
         }

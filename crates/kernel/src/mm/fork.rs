@@ -11,7 +11,7 @@ use crate::sync::RwLock;
 use chitin_abi::Errno;
 use chitin_platform::{MapOp, Populate};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32};
 
 /// Most areas that are mapped anew.
 const MOST_MAPPED: usize = 192;
@@ -93,7 +93,8 @@ impl Mm {
             landmarks: RwLock::new(self.landmarks.read().clone()),
             published: std::sync::OnceLock::new(),
             future: AtomicU32::new(0),
-            growth: AtomicU64::new(self.growth.load(Ordering::Relaxed)),
+            grows: AtomicBool::new(self.grows()),
+            growth: crate::sync::Mutex::new(*self.growth.lock()),
             _charge: Some(charge),
         });
         child.apply_later(&ops, ())?;

@@ -1,6 +1,7 @@
 //! Pages that are locked or made ahead of need (`mlock(2)`, `mincore(2)`), and areas that grow
 //! down. Locking is accounted, and makes pages; guest memory is not pinned on the host.
 
+use super::areas::MAX_AREAS;
 use super::map::pages;
 use super::vma::{Source, Vma, flag};
 use super::{Mm, PAGE, State};
@@ -26,6 +27,17 @@ impl Lock {
 const ON_FAULT: u32 = 1 << 31;
 /// Free pages below an area that grows down (`stack_guard_gap`).
 const GUARD: u64 = 256 * PAGE;
+
+/// What may be in an address space, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Limits {
+    /// All of it (`RLIMIT_AS`).
+    pub space: u64,
+    /// Locked (`RLIMIT_MEMLOCK`).
+    pub locked: u64,
+    /// An area that grows down (`RLIMIT_STACK`).
+    pub stack: u64,
+}
 
 /// Pages, for calls that are about a range or all of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,68 +77,52 @@ impl Mm {
     /// Bytes that are locked, and those of a range among them.
     #[must_use]
     pub fn locked(&self, of: Range<u64>) -> (u64, u64) {
-        let (mut all, mut part) = (0, 0);
-        for vma in self.state.read().areas.iter().filter(|v| v.flags & flag::LOCKED != 0) {
-            all += vma.len();
-            part += vma.end.min(of.end).saturating_sub(vma.start.max(of.start));
-        }
-        (all, part)
+        self.state.read().locked(of)
     }
 
-    /// `mlock(2)`: with `ENOMEM` for pages that are not mapped.
+    /// `mlock(2)`: what is before the first page that is not mapped is locked, and the page
+    /// is `ENOMEM`.
     pub fn lock(&self, span: Span, lock: Lock) -> Result<(), Errno> {
         let mut state = self.state.write();
-        let range = range_of(&state, span)?;
-        let complete = span == Span::All || state.areas.covers(range.clone());
-        let starts: Vec<Range<u64>> = parts(&state, range);
+        let (range, end) = reached(&state, span)?;
         let mut ops = Vec::new();
-        for part in starts {
-            for mut vma in state.areas.remove(part) {
-                vma.flags |= flag::LOCKED;
-                if lock == Lock::NOW {
-                    self.make(&mut state, &vma, &mut ops);
-                }
-                state.areas.insert(vma);
+        for mut vma in state.areas.remove(range) {
+            vma.flags |= flag::LOCKED;
+            if lock == Lock::NOW && end.is_ok() {
+                self.make(&mut state, &vma, &mut ops);
             }
+            state.areas.insert(vma);
         }
         self.apply_later(&ops, ())?;
-        if complete { Ok(()) } else { Err(Errno::ENOMEM) }
+        end
     }
 
     /// `munlock(2)`, likewise.
     pub fn unlock(&self, span: Span) -> Result<(), Errno> {
         let mut state = self.state.write();
-        let range = range_of(&state, span)?;
-        let complete = span == Span::All || state.areas.covers(range.clone());
-        let locked = parts(&state, range);
-        for part in locked {
-            for mut vma in state.areas.remove(part) {
-                vma.flags &= !flag::LOCKED;
-                state.areas.insert(vma);
-            }
+        let (range, end) = reached(&state, span)?;
+        for mut vma in state.areas.remove(range) {
+            vma.flags &= !flag::LOCKED;
+            state.areas.insert(vma);
         }
-        if complete { Ok(()) } else { Err(Errno::ENOMEM) }
+        end
     }
 
     /// Makes the pages of a range (`MADV_POPULATE_READ`, `MADV_POPULATE_WRITE`).
     pub fn populate(&self, addr: u64, len: u64, allowed: fn(&Vma) -> bool) -> Result<(), Errno> {
-        let range = pages(addr, len).ok_or(Errno::EINVAL)?;
         let mut state = self.state.write();
+        let (range, end) = reached(&state, Span::Part(addr, len))?;
+        let cut = |v: &Vma| v.part(v.start.max(range.start), v.end.min(range.end));
+        let parts: Vec<Vma> = state.areas.overlapping(range.clone()).map(cut).collect();
         let mut ops = Vec::new();
-        let mut at = range.start;
-        for part in parts(&state, range.clone()) {
-            let Some(vma) = state.areas.find(part.start).filter(|_| part.start == at) else {
-                break;
-            };
-            if !allowed(vma) {
+        for vma in parts {
+            if !allowed(&vma) {
                 return Err(Errno::EINVAL);
             }
-            let vma = vma.part(part.start, part.end);
             self.make(&mut state, &vma, &mut ops);
-            at = part.end;
         }
         self.apply_later(&ops, ())?;
-        if at >= range.end { Ok(()) } else { Err(Errno::ENOMEM) }
+        end
     }
 
     /// Has the pages of an area made that may be accessed; those of files count as there.
@@ -173,21 +169,21 @@ impl Mm {
         Ok(())
     }
 
-    /// Lets areas grow down to this length (`RLIMIT_STACK`), in bytes, once there are such.
-    pub fn set_growth(&self, limit: u64) {
-        self.growth.store(limit, Ordering::Relaxed);
+    /// Lets areas grow down within these limits.
+    pub fn set_growth(&self, limits: Limits) {
+        *self.growth.lock() = limits;
+        self.grows.store(true, Ordering::Release);
     }
 
     /// Whether there may be areas that grow.
     #[must_use]
     pub fn grows(&self) -> bool {
-        self.growth.load(Ordering::Relaxed) != 0
+        self.grows.load(Ordering::Acquire)
     }
 
     /// Nothing is at `page`: makes the area above longer if it grows down.
     pub(super) fn grow_down(&self, state: &mut State, page: u64) -> Result<(), Errno> {
-        let limit = self.growth.load(Ordering::Relaxed);
-        if limit == 0 || page < super::USER_START {
+        if !self.grows() || page < super::USER_START {
             return Err(Errno::EFAULT);
         }
         let above = state.areas.above(page).filter(|v| v.flags & flag::GROWS != 0);
@@ -198,10 +194,17 @@ impl Mm {
             top = next.end;
         }
         let below = state.areas.below(page).filter(|v| v.prot != Prot::NONE);
-        if top - page > limit || below.is_some_and(|v| page - v.end < GUARD) {
+        let (limits, by) = (*self.growth.lock(), above.start - page);
+        let locked = if above.flags & flag::LOCKED != 0 { state.locked(0..0).0 + by } else { 0 };
+        if top - page > limits.stack
+            || locked > limits.locked
+            || state.areas.total().saturating_add(by) > limits.space
+            || state.areas.count() >= MAX_AREAS
+            || below.is_some_and(|v| page - v.end < GUARD)
+        {
             return Err(Errno::EFAULT);
         }
-        let source = Source::fresh(&self.memory, above.start - page)?;
+        let source = Source::fresh(&self.memory, by)?;
         let vma = Vma { start: page, end: above.start, source, ..above };
         let mut ops = Vec::new();
         state.evict_rooms(vma.start..vma.end, &mut ops);
@@ -223,18 +226,53 @@ impl Mm {
     }
 }
 
-fn range_of(state: &State, span: Span) -> Result<Range<u64>, Errno> {
-    match span {
-        Span::Part(addr, len) => pages(addr, len).ok_or(Errno::EINVAL),
-        Span::All => {
-            let end = state.areas.iter().last().map_or(0, |v| v.end);
-            Ok(0..end)
+impl State {
+    /// Bytes that are locked, and those of a range among them.
+    pub(super) fn locked(&self, of: Range<u64>) -> (u64, u64) {
+        let (mut all, mut part) = (0, 0);
+        for vma in self.areas.iter().filter(|v| v.flags & flag::LOCKED != 0) {
+            all += vma.len();
+            part += vma.end.min(of.end).saturating_sub(vma.start.max(of.start));
         }
+        (all, part)
     }
 }
 
-/// What areas there are in a range, up to the first gap unless all are meant.
-fn parts(state: &State, range: Range<u64>) -> Vec<Range<u64>> {
-    let cut = |v: &Vma| v.start.max(range.start)..v.end.min(range.end);
-    state.areas.overlapping(range.clone()).map(cut).collect()
+/// What is meant up to the first page that is not mapped, and whether that is all of it:
+/// `ENOMEM` if not.
+fn reached(state: &State, span: Span) -> Result<(Range<u64>, Result<(), Errno>), Errno> {
+    Ok(match span {
+        Span::Part(addr, len) => {
+            let range = pages(addr, len).ok_or(Errno::EINVAL)?;
+            let there = state.areas.before_gap(range.clone());
+            let end = if there == range { Ok(()) } else { Err(Errno::ENOMEM) };
+            (there, end)
+        }
+        Span::All => (0..state.areas.iter().last().map_or(0, |v| v.end), Ok(())),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mm::{MapRequest, Placement};
+    use crate::testing::Guest;
+
+    #[test]
+    fn what_grows_counts_as_areas() {
+        let guest = Guest::new();
+        let mm = guest.cur.mm();
+        let area = |at| MapRequest::anonymous(Placement::Fixed(at), PAGE, Prot::RW);
+        let top = 0x7000_0000_0000;
+        mm.map(&MapRequest { flags: flag::GROWS, ..area(top) }, u64::MAX).unwrap();
+        mm.set_growth(Limits { space: u64::MAX, locked: u64::MAX, stack: u64::MAX });
+        for at in (0x1000_0000..).step_by(2 * PAGE as usize) {
+            if mm.state.read().areas.count() + 1 == MAX_AREAS {
+                break;
+            }
+            mm.map(&area(at), u64::MAX).unwrap();
+        }
+        assert_eq!(mm.reach(top - PAGE), Ok(()));
+        assert_eq!(mm.reach(top - 2 * PAGE), Err(Errno::EFAULT));
+    }
 }

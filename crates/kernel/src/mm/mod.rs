@@ -26,7 +26,7 @@ pub mod vma;
 pub use change::{Advice, Left, Moving, Toggle};
 pub use copy::{Direction, WordKey};
 pub use fork::Company;
-pub use lock::{Lock, Span};
+pub use lock::{Limits, Lock, Span};
 pub use map::{MapRequest, Placement, USER_END, USER_START};
 pub use patch::Texts;
 pub use report::{Detail, MapLine, MmSizes};
@@ -39,7 +39,7 @@ use chitin_abi::Errno;
 use chitin_platform::{AddressSpace, MapOp, PlatformError};
 use chitin_usermem::GuestMemory;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, OnceLock};
 
 /// Bytes of a page.
@@ -90,9 +90,10 @@ pub struct Mm {
     published: OnceLock<Option<Arc<Published>>>,
     /// What new areas begin with (`mlockall(MCL_FUTURE)`): bits of [`Lock`].
     future: AtomicU32,
-    /// How long an area may become that grows down (`RLIMIT_STACK`), in bytes; 0 while there
-    /// is none.
-    growth: AtomicU64,
+    /// There are, or were, areas that grow down.
+    grows: AtomicBool,
+    /// Up to where they may.
+    growth: crate::sync::Mutex<Limits>,
     /// What the host needs for it, if it is a copy.
     _charge: Option<chitin_usermem::Charge>,
 }
@@ -125,7 +126,8 @@ impl Mm {
             deferred: crate::sync::Mutex::default(),
             landmarks: RwLock::default(),
             future: AtomicU32::new(0),
-            growth: AtomicU64::new(0),
+            grows: AtomicBool::new(false),
+            growth: crate::sync::Mutex::default(),
             _charge: None,
             published: OnceLock::new(),
         })

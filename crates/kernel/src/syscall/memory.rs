@@ -9,7 +9,7 @@ use crate::mm::{
 use crate::task::CurrentTask;
 use crate::vfs::open::{MS_NOEXEC, SharedMaps};
 use chitin_abi::mm::*;
-use chitin_abi::task::{RLIMIT_AS, RLIMIT_DATA, RLIMIT_MEMLOCK, RLIMIT_STACK};
+use chitin_abi::task::{RLIMIT_AS, RLIMIT_DATA};
 use chitin_abi::{Errno, fs};
 use chitin_platform::{Populate, Prot};
 use chitin_usermem::{UserAddr, UserMemory};
@@ -51,7 +51,7 @@ pub fn mmap(
     let prot = prot_of(prot)?;
     let locked = flags & MAP_LOCKED != 0;
     if locked || cur.mm().locks_future() {
-        let limit = lock_limit(cur);
+        let limit = cur.task().lock_limit();
         if locked && limit == 0 {
             return Err(Errno::EPERM.into());
         }
@@ -122,7 +122,7 @@ pub fn mmap(
     };
     let grows = flags & MAP_GROWSDOWN != 0 && file.is_none() && sharing == Sharing::Private;
     if grows {
-        cur.mm().set_growth(cur.task().process.limit(RLIMIT_STACK));
+        cur.mm().set_growth(cur.task().memory_limits());
     }
     let flags = if locked { flag::LOCKED } else { 0 } | if grows { flag::GROWS } else { 0 };
     let request = MapRequest { place, len, prot, may_write, sharing, file, populate, flags };
@@ -155,7 +155,7 @@ pub fn brk(cur: &mut CurrentTask, addr: u64) -> SysResult {
     let mm = cur.mm();
     if mm.locks_future() {
         let more = addr.saturating_sub(mm.brk_range().end);
-        if mm.locked(0..0).0.saturating_add(more) > lock_limit(cur) {
+        if mm.locked(0..0).0.saturating_add(more) > cur.task().lock_limit() {
             return Ok(mm.brk_range().end);
         }
     }
@@ -186,8 +186,8 @@ pub fn mremap(
         () if flags & MREMAP_MAYMOVE != 0 => Moving::Anywhere,
         () => Moving::Never,
     };
-    let limit = cur.task().process.limit(RLIMIT_AS);
-    Ok(cur.mm().remap(old, old_len, new_len, moving, left, limit)?)
+    let limits = cur.task().memory_limits();
+    Ok(cur.mm().remap(old, old_len, new_len, moving, left, &limits)?)
 }
 
 /// `madvise(2)`.
@@ -266,16 +266,6 @@ pub fn mincore(cur: &mut CurrentTask, addr: u64, len: u64, out: UserAddr) -> Sys
     Ok(0)
 }
 
-/// How much the caller may lock, in bytes.
-fn lock_limit(cur: &CurrentTask) -> u64 {
-    const CAP_IPC_LOCK: u32 = 14;
-    let task = cur.task();
-    if task.cred().has_cap(CAP_IPC_LOCK) {
-        return u64::MAX;
-    }
-    task.process.limit(RLIMIT_MEMLOCK)
-}
-
 /// Whole pages around a range.
 fn page_range(addr: u64, len: u64) -> Result<(u64, u64), Errno> {
     let start = addr & !(PAGE - 1);
@@ -284,7 +274,7 @@ fn page_range(addr: u64, len: u64) -> Result<(u64, u64), Errno> {
 }
 
 fn lock(cur: &CurrentTask, addr: u64, len: u64, how: Lock) -> SysResult {
-    let limit = lock_limit(cur);
+    let limit = cur.task().lock_limit();
     if limit == 0 {
         return Err(Errno::EPERM.into());
     }
@@ -328,7 +318,7 @@ pub fn mlockall(cur: &mut CurrentTask, flags: u32) -> SysResult {
     if flags == 0 || flags & !known != 0 || flags == MCL_ONFAULT {
         return Err(Errno::EINVAL.into());
     }
-    let limit = lock_limit(cur);
+    let limit = cur.task().lock_limit();
     if limit == 0 {
         return Err(Errno::EPERM.into());
     }

@@ -382,11 +382,8 @@ pub fn prlimit64(
     if resource == RLIMIT_CPU && wanted.is_some() {
         crate::time::cpu_limit::CpuLimit::watch(&target, &cur.task().kernel);
     }
-    if let (RLIMIT_STACK, Some(wanted)) = (resource, wanted)
-        && let Some(mm) = target.tasks().iter().find_map(|t| t.mm())
-        && mm.grows()
-    {
-        mm.set_growth(wanted.cur);
+    if wanted.is_some() && [RLIMIT_STACK, RLIMIT_AS, RLIMIT_MEMLOCK].contains(&resource) {
+        target.tasks().iter().for_each(|task| task.limit_growth());
     }
     old.write_opt(&**cur.mm(), &before)?;
     Ok(0)

@@ -33,11 +33,12 @@ pub use wait::{ChildEvent, WaitWhom, Waited, wait_child};
 use crate::cred::Cred;
 use crate::fd::FdTable;
 use crate::kernel::Kernel;
-use crate::mm::Mm;
+use crate::mm::{Limits, Mm};
 use crate::signal::{SigHandlers, TaskSignals};
 use crate::sync::{Mutex, RwLock};
 use crate::vfs::{Glances, Path};
 use crate::wait::{Events, WaitQueue};
+use chitin_abi::task::{RLIMIT_AS, RLIMIT_MEMLOCK, RLIMIT_STACK};
 use chitin_platform::{Kicker, LocalCall};
 use chitin_usermem::UserAddr;
 use std::sync::Arc;
@@ -226,7 +227,34 @@ impl Task {
             self.parent_death_signal.store(0, Ordering::Relaxed);
         }
         *self.cred.write() = Arc::new(cred);
+        self.limit_growth();
         self.publish_identity();
+    }
+
+    /// How much memory it may lock, in bytes.
+    pub(crate) fn lock_limit(&self) -> u64 {
+        const CAP_IPC_LOCK: u32 = 14;
+        match self.cred().has_cap(CAP_IPC_LOCK) {
+            true => u64::MAX,
+            false => self.process.limit(RLIMIT_MEMLOCK),
+        }
+    }
+
+    /// How much memory it may have.
+    pub(crate) fn memory_limits(&self) -> Limits {
+        Limits {
+            space: self.process.limit(RLIMIT_AS),
+            locked: self.lock_limit(),
+            stack: self.process.limit(RLIMIT_STACK),
+        }
+    }
+
+    /// Tells its memory what areas may grow down to, if there are such. To be called when
+    /// that has changed.
+    pub(crate) fn limit_growth(&self) {
+        if let Some(mm) = self.mm().filter(|mm| mm.grows()) {
+            mm.set_growth(self.memory_limits());
+        }
     }
 
     /// Tells the platform what it may answer by itself: who the thread is. To be called
