@@ -908,6 +908,49 @@ static void *waits_for_input(void *arg) {
     EQ(come(set, &info), SIGIO);
     return (void *)1;
 }
+static int own_user_ready[2], own_user_go[2];
+static void *of_another_user(void *set) {
+    pid_t tid = (pid_t)syscall(SYS_gettid);
+    siginfo_t info;
+    char b;
+    /* Of this thread alone. */
+    OK(syscall(SYS_setresuid, 1000, 1000, 1000));
+    OK(write(own_user_ready[1], &tid, sizeof tid));
+    OK(read(own_user_go[0], &b, 1));
+    EQ(come(set, &info), SIGIO);
+    return 0;
+}
+CASE(a_thread_that_is_told_counts_itself) {
+    int p[2];
+    sigset_t set;
+    pid_t tid;
+    pthread_t t;
+    if (getuid()) return;
+    sigemptyset(&set);
+    sigaddset(&set, SIGIO);
+    OK(sigprocmask(SIG_BLOCK, &set, 0));
+    OK(pipe(p));
+    OK(pipe(own_user_ready));
+    OK(pipe(own_user_go));
+    OK(pthread_create(&t, 0, of_another_user, &set));
+    OK(read(own_user_ready[0], &tid, sizeof tid));
+    pid_t c = CHILD({
+        OK(setresgid(1000, 1000, 1000));
+        OK(setresuid(1000, 1000, 1000));
+        struct f_owner_ex owner = {F_OWNER_TID, getppid()};
+        OK(fcntl(p[0], F_SETFL, O_ASYNC));
+        /* The first thread is root's. */
+        OK(fcntl(p[0], F_SETOWN_EX, &owner));
+        OK(write(p[1], "x", 1));
+        owner.pid = tid;
+        OK(fcntl(p[0], F_SETOWN_EX, &owner));
+        OK(write(p[1], "x", 1));
+    });
+    REAP(c, 0);
+    TRUE(comes_not(&set));
+    OK(write(own_user_go[1], "x", 1));
+    OK(pthread_join(t, 0));
+}
 CASE(owners_of_input) {
     int p[2];
     struct f_owner_ex owner;

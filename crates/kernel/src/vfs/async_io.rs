@@ -78,25 +78,25 @@ impl Listener for Teller {
             signal => SigInfo::io(signal, code, band.0, self.fd),
         };
         // Who has set the owner must have the right to signal it.
-        let may = |process: &Arc<Process>| {
-            let Some(cred) = process.tasks().first().map(|t| t.cred()) else { return false };
-            let (uid, euid) = rare.set_by;
+        let may = |task: &Task| {
+            let (cred, (uid, euid)) = (task.cred(), rare.set_by);
             euid == 0 || [uid, euid].iter().any(|id| [cred.uid, cred.suid].contains(id))
         };
+        let may_tell = |process: &Arc<Process>| process.tasks().first().is_some_and(|t| may(t));
         match rare.owner {
             Owner::None => {}
             Owner::Thread(tid) => {
-                if let Some(task) = kernel.pids.get(tid).filter(|t| may(&t.process)) {
+                if let Some(task) = kernel.pids.get(tid).filter(|t| may(t)) {
                     send_to_task(&task, info);
                 }
             }
             Owner::Process(pid) => {
-                if let Some(process) = kernel.pids.process(pid).filter(may) {
+                if let Some(process) = kernel.pids.process(pid).filter(may_tell) {
                     send_to_process(&process, info);
                 }
             }
             Owner::Group(pgid) => {
-                for process in group_members(&kernel, pgid).iter().filter(|p| may(p)) {
+                for process in group_members(&kernel, pgid).iter().filter(|p| may_tell(p)) {
                     send_to_process(process, info);
                 }
             }
