@@ -103,6 +103,8 @@ pub struct Kernel {
     pub memory_limit: u64,
     /// When it began: nanoseconds of `CLOCK_MONOTONIC`.
     pub started: u64,
+    /// In which order things are told.
+    pub order: crate::syscall::others::Order,
     /// Whether guest code runs.
     pub activity: crate::Activity,
     outside: Box<dyn Outside>,
@@ -144,6 +146,7 @@ impl Kernel {
             cpus: config.cpus,
             memory_limit: config.memory_limit,
             started: Executor::now(),
+            order: crate::syscall::others::Order::default(),
             activity: crate::Activity::default(),
             outside: config.outside,
             gaps: Mutex::default(),

@@ -144,11 +144,35 @@ impl<'a> Pieces<'a> {
     }
 }
 
-fn order<T: ?Sized>(a: &Arc<T>, b: &Arc<T>) -> u64 {
-    match Arc::as_ptr(a).cast::<()>().cmp(&Arc::as_ptr(b).cast()) {
-        Ordering::Equal => 0,
-        Ordering::Less => 1,
-        Ordering::Greater => 2,
+/// The order in which `kcmp(2)` tells things of a sandbox: a random one, for where they are in
+/// the sentry is nobody's business.
+pub struct Order {
+    mask: u64,
+    /// Odd, so that different addresses stay different.
+    factor: u64,
+}
+
+impl Default for Order {
+    fn default() -> Self {
+        let (mut mask, mut factor) = ([0; 8], [0; 8]);
+        chitin_hostsys::random::fill(&mut mask);
+        chitin_hostsys::random::fill(&mut factor);
+        let factor = u64::from_le_bytes(factor) | 1 << 63 | 1;
+        Self { mask: u64::from_le_bytes(mask), factor }
+    }
+}
+
+impl Order {
+    fn of<T: ?Sized>(&self, a: &Arc<T>, b: &Arc<T>) -> u64 {
+        let place = |of: &Arc<T>| {
+            let addr = Arc::as_ptr(of).cast::<()>().addr() as u64;
+            (addr ^ self.mask).wrapping_mul(self.factor)
+        };
+        match place(a).cmp(&place(b)) {
+            Ordering::Equal => 0,
+            Ordering::Less => 1,
+            Ordering::Greater => 2,
+        }
     }
 }
 
@@ -161,15 +185,16 @@ pub fn kcmp(cur: &mut CurrentTask, a: i32, b: i32, kind: i32, x: u64, y: u64) ->
     }
     let file =
         |task: &Task, fd: u64| task.files().get(i32::try_from(fd).map_err(|_| Errno::EBADF)?);
+    let order = &cur.task().kernel.order;
     Ok(match kind {
-        KCMP_FILE => order(&file(&a, x)?, &file(&b, y)?),
+        KCMP_FILE => order.of(&file(&a, x)?, &file(&b, y)?),
         KCMP_VM => match (a.mm(), b.mm()) {
-            (Some(a), Some(b)) => order(&a, &b),
+            (Some(a), Some(b)) => order.of(&a, &b),
             _ => return Err(Errno::ESRCH.into()),
         },
-        KCMP_FILES => order(&a.files(), &b.files()),
-        KCMP_FS => order(&a.fs(), &b.fs()),
-        KCMP_SIGHAND => order(&a.handlers(), &b.handlers()),
+        KCMP_FILES => order.of(&a.files(), &b.files()),
+        KCMP_FS => order.of(&a.fs(), &b.fs()),
+        KCMP_SIGHAND => order.of(&a.handlers(), &b.handlers()),
         // Nobody has any.
         KCMP_IO | KCMP_SYSVSEM => 0,
         _ => return Err(Errno::EINVAL.into()),
@@ -203,4 +228,24 @@ pub fn unshare(cur: &mut CurrentTask, flags: u64) -> SysResult {
         }
     }
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_is_one_of_many() {
+        let things: Vec<Arc<u32>> = (0..8).map(Arc::new).collect();
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..64 {
+            let order = Order::default();
+            for (a, b) in things.iter().zip(things.iter().skip(1)) {
+                assert_eq!(order.of(a, a), 0);
+                assert_eq!(order.of(a, b) + order.of(b, a), 3);
+            }
+            seen.insert(things.iter().map(|t| order.of(&things[0], t)).collect::<Vec<_>>());
+        }
+        assert!(seen.len() > 1);
+    }
 }
