@@ -11,6 +11,9 @@ use std::ops::Range;
 /// Most bytes of text that are looked through, and that are decoded: dynamic linkers and static
 /// programs as a rule.
 const TEXT_MAX: u64 = 8 << 20;
+/// Longest function that is decoded, in bytes, for each two may be such an instruction: those
+/// of compilers are short.
+const FUNCTION_MAX: usize = 256 << 10;
 /// Most places that may be such instructions: dynamic linkers have 40.
 const PLACES_MAX: usize = 1024;
 /// Most bytes of unwind information.
@@ -128,7 +131,8 @@ pub(super) fn cpuid_sites(
         };
         let place = |addr: u64| usize::try_from(addr.checked_sub(segment.p_vaddr)?).ok();
         let ends = place(function.start).zip(place(function.end));
-        let Some((begin, code)) = ends.and_then(|(b, e)| Some((b, text.get(b..e)?))) else {
+        let code = ends.and_then(|(b, e)| Some((b, text.get(b..e)?)));
+        let Some((begin, code)) = code.filter(|(_, code)| code.len() <= FUNCTION_MAX) else {
             continue;
         };
         // Functions that lie one in another would take for ever.

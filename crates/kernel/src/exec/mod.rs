@@ -1,8 +1,9 @@
 //! Executing programs (`execve(2)`): [`Program`] in, an address space and registers
 //! out.
 //!
-//! `script` resolves `#!` lines, `elf` maps an executable and its interpreter,
-//! `functions` finds instructions that are worth patching before they run, `stack` lays out the first stack, `vdso` maps the vDSO. No locks of its own.
+//! `script` resolves `#!` lines, `elf` maps an executable and its interpreter, `functions`
+//! finds instructions that are worth patching before they run, `stack` lays out the first
+//! stack, `vdso` maps the vDSO. No locks of its own.
 
 mod elf;
 mod functions;
@@ -73,9 +74,9 @@ pub fn comm_of(path: &[u8]) -> Vec<u8> {
     last.iter().copied().take(15).collect()
 }
 
-/// Counts an execution of a program. When there were enough of them the `cpuid` instructions of
-/// what starts it are patched: now, or where the platform can make them trap as they run, and
-/// then the result is true.
+/// Counts an execution of a program by those who share its patches. When there were enough of
+/// them the `cpuid` instructions of what starts it are patched: now, or where the platform can
+/// make them trap as they run, and then the result is true.
 fn learns(
     kernel: &Kernel,
     program: &elf::Executable,
@@ -84,10 +85,10 @@ fn learns(
 ) -> bool {
     let platform = &kernel.platform;
     if platform.cpuid_traps() {
-        return kernel.texts.count_exec(&**program.pages()) == LEARNS_AT;
+        return mm.texts().count_exec(&**program.pages()) == LEARNS_AT;
     }
     let starter = interpreter.unwrap_or(program);
-    if kernel.texts.count_exec(&**starter.pages()) == LEARNS_AT {
+    if mm.texts().count_exec(&**starter.pages()) == LEARNS_AT {
         mm.patch_found(starter.pages(), &starter.cpuid_sites(&**platform));
     }
     false

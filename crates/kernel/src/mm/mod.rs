@@ -144,6 +144,11 @@ impl Mm {
         self.published.get_or_init(|| Published::new(&*self.space)).as_ref()
     }
 
+    /// Patched text, as those who may do to each other what they like share it.
+    pub(crate) fn texts(&self) -> &Texts {
+        &self.texts
+    }
+
     /// The sandbox's memory file.
     #[must_use]
     pub fn memory(&self) -> &Arc<GuestMemory> {

@@ -66,7 +66,7 @@ pub struct Texts {
     texts: Mutex<HashMap<((u64, u64), u64), Arc<Text>>>,
     /// Bytes of copies, of all owners.
     copied: Arc<AtomicU64>,
-    /// How often a program was executed, by file and version.
+    /// How often its owner's processes have executed a program, by file and version.
     execs: Mutex<HashMap<((u64, u64), u64), u32>>,
 }
 
@@ -336,5 +336,46 @@ impl Mm {
         let state = self.state.read();
         let (base, text) = state.room_at(rip)?;
         self.memory.read(text.code.offset() + (rip - base), code).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Guest;
+    use crate::vfs::MapSource;
+
+    struct Program;
+
+    impl Mappable for Program {
+        fn id(&self) -> (u64, u64) {
+            (1, 2)
+        }
+        fn version(&self) -> Option<u64> {
+            Some(3)
+        }
+        fn locate(&self, _offset: u64, _len: u64, _writable: bool) -> Result<MapSource, Errno> {
+            Err(Errno::EFAULT)
+        }
+        fn size(&self) -> u64 {
+            0
+        }
+        fn read_at(&self, _offset: u64, _buf: &mut [u8]) -> Result<usize, Errno> {
+            Ok(0)
+        }
+        fn write_at(&self, _offset: u64, _buf: &[u8]) -> Result<usize, Errno> {
+            Err(Errno::EFAULT)
+        }
+    }
+
+    #[test]
+    fn executions_are_counted_by_owner() {
+        let guest = Guest::new();
+        let texts = &guest.cur.task().kernel.texts;
+        let before = |uid| {
+            let cred = Cred::for_user(uid, uid, Vec::new());
+            texts.shared_by(&cred).count_exec(&Program)
+        };
+        assert_eq!([0, 0, 1, 0, 1].map(before), [0, 1, 0, 2, 1]);
     }
 }
