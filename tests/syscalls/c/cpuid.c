@@ -45,11 +45,6 @@ CASE(many_runs) {
         REAP(c, 0);
     }
 }
-static long milliseconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 static volatile sig_atomic_t handled;
 static void count(int s) {
     handled += s > 0;
@@ -59,7 +54,7 @@ CASE(with_signals) {
     struct itimerval v = {{0, 500}, {0, 500}}, none = {{0}};
     uint32_t sum = sum_of_leaves();
     OK(setitimer(ITIMER_REAL, &v, 0));
-    for (long start = milliseconds(); milliseconds() - start < 300;) EQ(sum_of_leaves(), sum);
+    for (int64_t start = now_ms(); now_ms() - start < 300;) EQ(sum_of_leaves(), sum);
     OK(setitimer(ITIMER_REAL, &none, 0));
     TRUE(handled > 10);
 }

@@ -44,11 +44,6 @@ static bool blocked(int s) {
     return sigismember(&m, s);
 }
 static void nap(int ms) { usleep(ms * 1000); }
-static long now_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 CASE(kill_self) {
     on(SIGUSR1, 0);
@@ -439,7 +434,7 @@ CASE(restart_or_eintr) {
 CASE(ignored_signals_interrupt_nothing) {
     signal(SIGUSR1, SIG_IGN);
     pid_t c = later(SIGUSR1, 30);
-    long start = now_ms();
+    int64_t start = now_ms();
     struct timespec t = {0, 150000000};
     OK(nanosleep(&t, 0));
     TRUE(now_ms() - start >= 149);
@@ -568,7 +563,7 @@ CASE(sigtimedwait_takes) {
     c = later(SIGUSR2, 30);
     ERR(EINTR, sigwaitinfo(&m, &i));
     REAP(c, 0);
-    long start = now_ms();
+    int64_t start = now_ms();
     t.tv_nsec = 50000000;
     ERR(EAGAIN, sigtimedwait(&m, &i, &t));
     TRUE(now_ms() - start >= 49);

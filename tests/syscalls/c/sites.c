@@ -64,11 +64,6 @@ CASE(ways_in) {
         EQ(entered_at_branch(SYS_close, OK(dup(0)), 0), -3000);
     }
 }
-static long milliseconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 static volatile sig_atomic_t handled;
 static void count(int s) {
     handled += s > 0;
@@ -77,7 +72,7 @@ CASE(with_signals) {
     signal(SIGALRM, count);
     struct itimerval v = {{0, 1000}, {0, 1000}}, none = {{0}};
     OK(setitimer(ITIMER_REAL, &v, 0));
-    for (long start = milliseconds(); milliseconds() - start < 300 || handled < 20;) {
+    for (int64_t start = now_ms(); now_ms() - start < 300 || handled < 20;) {
         EQ(branches(SYS_close, -1), -EBADF);
         EQ(keeps_on_stack(SYS_close, -1), -EBADF);
         EQ(leaves_after_one(SYS_getppid, 0), getppid());

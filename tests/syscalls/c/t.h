@@ -157,6 +157,7 @@ __attribute__((unused)) static int64_t now_ns(void) {
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return ts.tv_sec * 1000000000ll + ts.tv_nsec;
 }
+__attribute__((unused)) static int64_t now_ms(void) { return now_ns() / 1000000; }
 __attribute__((unused)) static void nap_ms(int ms) {
     struct timespec ts = {ms / 1000, ms % 1000 * 1000000l};
     while (nanosleep(&ts, &ts) == -1 && errno == EINTR) { }
