@@ -20,8 +20,9 @@ const MAX_ENTRIES: usize = 1_000_000;
 const MAX_PATH_BYTES: usize = 4096;
 /// What a build's context may be when it is unpacked, in bytes.
 const MAX_UNPACKED_BYTES: u64 = 16 << 30;
-/// What gzip begins with.
+/// What gzip begins with, and what others do.
 const GZIP: &[u8] = b"\x1f\x8b";
+const OTHERS: [&[u8]; 3] = [b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd"];
 /// Chunks that wait between the client and the walker, and between the walker and the engine.
 const QUEUED_CHUNKS: usize = 8;
 /// Bytes that are sent to the engine at once.
@@ -225,38 +226,52 @@ pub fn copy(
     purpose: Purpose,
     rewriter: &mut dyn Rewriter,
 ) -> Result<(), Denied> {
-    let mut magic = [0_u8; 6];
-    let n = read_some(&mut from, &mut magic)?;
-    let start = magic.get(..n).unwrap_or_default();
-    let whole = Read::chain(start, &mut from);
-    if start.starts_with(GZIP) && purpose == Purpose::Context {
+    let (packing, whole) = look(&mut from)?;
+    if packing == Packing::Gzip && purpose == Purpose::Context {
         let mut unpacked = flate2::read::GzDecoder::new(whole).take(MAX_UNPACKED_BYTES);
-        copy_plain(&mut unpacked, to, purpose, rewriter)?;
+        copy_plain(look(&mut unpacked)?, to, purpose, rewriter)?;
         if unpacked.limit() == 0 {
             return Err(bad(format!("is larger than {MAX_UNPACKED_BYTES} bytes when unpacked")));
         }
     } else {
-        copy_plain(whole, to, purpose, rewriter)?;
+        copy_plain((packing, whole), to, purpose, rewriter)?;
     }
     // What follows the end of the archive is read, so that the client can finish, and goes nowhere.
     io::copy(&mut from, &mut io::sink()).map_err(|e| bad(e.to_string()))?;
     Ok(())
 }
 
+/// How an archive is packed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Packing {
+    Plain,
+    Gzip,
+    Other,
+}
+
+/// Looks at the first bytes of an archive; what is returned begins with them.
+fn look<R: Read>(mut from: R) -> Result<(Packing, impl Read), Denied> {
+    let mut magic = [0_u8; 6];
+    let n = read_some(&mut from, &mut magic)?;
+    let start = magic.get(..n).unwrap_or_default();
+    let packing = match () {
+        () if start.starts_with(GZIP) => Packing::Gzip,
+        () if OTHERS.iter().any(|m| start.starts_with(m)) => Packing::Other,
+        () => Packing::Plain,
+    };
+    Ok((packing, Read::take(io::Cursor::new(magic), n as u64).chain(from)))
+}
+
 fn copy_plain(
-    mut from: impl Read,
+    (packing, from): (Packing, impl Read),
     to: &mut impl Write,
     purpose: Purpose,
     rewriter: &mut dyn Rewriter,
 ) -> Result<(), Denied> {
-    let mut magic = [0_u8; 6];
-    let n = read_some(&mut from, &mut magic)?;
-    let start = magic.get(..n).unwrap_or_default();
-    let packed: [&[u8]; 4] = [GZIP, b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd"];
-    if packed.iter().any(|m| start.starts_with(m)) {
+    if packing != Packing::Plain {
         return Err(bad("is compressed; send a plain tar"));
     }
-    let mut archive = tar::Archive::new(Read::chain(start, &mut from));
+    let mut archive = tar::Archive::new(from);
     let mut builder = tar::Builder::new(&mut *to);
     let mut walk = Walk { links: BTreeSet::new(), rewritten: BTreeSet::new(), purpose };
     let entries = archive.entries().map_err(|e| bad(e.to_string()))?;
