@@ -290,10 +290,6 @@ pub trait Platform: Send + Sync + 'static {
     fn sites(&self, _what: Trapping, _function: &[u8]) -> Vec<usize> {
         Vec::new()
     }
-
-    /// Names of the host system calls that the platform makes from the sentry
-    /// after confinement.
-    fn host_calls(&self) -> &'static [&'static str];
 }
 
 /// The memory of one guest process.

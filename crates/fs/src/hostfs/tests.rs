@@ -35,9 +35,6 @@ impl Platform for Registry {
         self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         Ok(Arc::new(Handle))
     }
-    fn host_calls(&self) -> &'static [&'static str] {
-        &[]
-    }
 }
 
 /// A fresh directory of the host, removed in the end.

@@ -49,9 +49,6 @@ impl Platform for NoPlatform {
     fn register_file(&self, _fd: BorrowedFd<'_>) -> Result<FileHandle, PlatformError> {
         Err(PlatformError::Host(1))
     }
-    fn host_calls(&self) -> &'static [&'static str] {
-        &[]
-    }
 }
 
 impl AddressSpace for NoSpace {

@@ -132,22 +132,6 @@ impl Platform for Systrap {
         }
         decode::sites(what, function)
     }
-
-    fn host_calls(&self) -> &'static [&'static str] {
-        &[
-            "futex",
-            "futex_waitv",
-            "tgkill",
-            "kill",
-            "read",
-            "write",
-            "sendmsg",
-            "waitid",
-            "eventfd2",
-            "sched_setaffinity",
-            "fallocate",
-        ]
-    }
 }
 
 /// A host file in the descriptor table of the stubs.
