@@ -4,7 +4,7 @@
 //! library's) and is [`Pod`], so that it can be read from and written to user memory byte by byte.
 
 #![cfg_attr(not(test), no_std)]
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 #![allow(
     missing_docs,
     reason = "constants and fields carry the names of Linux; the sections cite the man pages"
@@ -14,7 +14,6 @@ pub mod elf;
 pub mod errno;
 pub mod fs;
 pub mod mm;
-#[allow(unsafe_code, reason = "the trait that lets bytes become values is unsafe by nature")]
 pub mod pod;
 pub mod poll;
 pub mod sched;
