@@ -17,11 +17,6 @@ static void nap(int ms) {
     struct timespec t = {ms / 1000, ms % 1000 * 1000000};
     while (nanosleep(&t, &t)) { }
 }
-static long now_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 static void block(int s, int how) {
     sigset_t m;
     sigemptyset(&m);
