@@ -104,7 +104,6 @@ pub(crate) fn fuzz(place: &Place, program: &Path) -> Result<(), String> {
     let (out, most) = watched(&mark, &mut command, Duration::from_secs(seconds + 60))?;
     let explain = |what: &str| format!("seed {seed}: {what}; the sentry's most: {most:?}\n{out}");
     super::sane(&out).map_err(|_| explain("the sentry panicked or hung"))?;
-    // Its workers may have got hold of the same stream.
     if out.status != 0 || !out.stdout.ends_with(b" workers\n") {
         return Err(explain("the watching process failed"));
     }

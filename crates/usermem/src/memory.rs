@@ -375,7 +375,32 @@ impl GuestMemory {
     /// Bytes of memory in use by guests.
     #[must_use]
     pub fn resident(&self) -> u64 {
-        self.held().saturating_sub(self.free().kept)
+        let mut free = self.free();
+        if free.uncounted > 0 {
+            self.count_pages(&mut free);
+        }
+        self.held().saturating_sub(free.kept)
+    }
+
+    /// Counts the pages of the ranges whose pages were not.
+    fn count_pages(&self, free: &mut Free) {
+        let Free { bins, kept, uncounted, .. } = free;
+        for range in bins.values_mut().flatten().filter(|range| !range.counted) {
+            let end = range.pages.end;
+            let (start, n) = self.next_data(range.offset, end).unwrap_or((range.offset, 0));
+            let pages = start..start + n;
+            if self.next_data(pages.end, end).is_some() {
+                if self.discard(range.offset, range.len()).is_err() {
+                    continue;
+                }
+                range.pages = range.offset..range.offset;
+            } else {
+                range.pages = pages;
+            }
+            *uncounted -= end - range.offset;
+            *kept += range.len();
+            range.counted = true;
+        }
     }
 
     /// The part of a range, beginning at `from`, that has pages: (offset, length).

@@ -148,12 +148,13 @@ static void *worker_thread(void *arg) {
   for (;;) one();
   return NULL;
 }
-static void worker(u64 seed) {
+static void worker(u64 seed, int null) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   arena = mmap(NULL, ARENA, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   state = seed | 1;
-  int null = open("/dev/null", O_RDWR);
-  for (int i = 0; i < 3; i++) dup2(null, i);
+  for (int i = 0; i < 3; i++)
+    if (dup2(null, i) != i) _exit(1);
+  close(null);
   mkdir("/tmp/fuzz", 0777);
   mkdir("/tmp/fuzz/d", 0777);
   mkfifo("/tmp/fuzz/fifo", 0666);
@@ -190,6 +191,8 @@ int main(int argc, char **argv) {
     puts("usage: fuzz SECONDS SEED, as the first process of a sandbox");
     return 2;
   }
+  // Workers may remove the file.
+  int null = open("/dev/null", O_RDWR);
   u64 end = now_ms() + 1000 * strtoull(argv[1], NULL, 10), births[WORKERS] = {0};
   state = strtoull(argv[2], NULL, 10) * 0x9e3779b97f4a7c15ull | 1;
   // All but SIGCHLD, also those that the C library keeps to itself. Workers have handlers of their own.
@@ -204,7 +207,7 @@ int main(int argc, char **argv) {
       if (pids[i]) continue;
       u64 seed = rnd();
       pid_t p = fork();
-      if (p == 0) worker(seed);
+      if (p == 0) worker(seed, null);
       if (p > 0) pids[i] = p, births[i] = now_ms(), started++;
     }
     pid_t gone;
