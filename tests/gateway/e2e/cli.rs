@@ -1,5 +1,6 @@
 //! The docker CLI and docker-compose through the gateway.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use chitin_tests::{has, run};
@@ -292,7 +293,8 @@ pub fn budget(site: &mut Site) -> Result<(), String> {
         "policy key that allows it: memory",
     )?;
     // Three containers, each within its own limit, are not within the budget together.
-    let eat = "head -c 120000000 /dev/zero | tail -c 110000000 | sleep 4";
+    // They must all be there at the same time, however long it takes to start them.
+    let eat = "head -c 120000000 /dev/zero | tail -c 110000000 | sleep 300";
     let names = ["e1", "e2", "e3"];
     for name in names {
         a.run(&["run", "-d", "--name", name, BUSYBOX, "sh", "-c", &format!("{eat}; true")])?;
@@ -308,6 +310,7 @@ pub fn budget(site: &mut Site) -> Result<(), String> {
     }
     a.run(&["run", "-d", "--name", "four", BUSYBOX, "sleep", "1000"])?;
     a.refused(&["run", "-d", BUSYBOX, "true"], "max_containers")?;
+    a.run(&["rm", "-f", "e1", "e2", "e3"])?;
     builds_are_within(site, &a)
 }
 
@@ -317,21 +320,23 @@ fn builds_are_within(site: &Site, a: &Gate) -> Result<(), String> {
     let tops = [format!("/sys/fs/cgroup{top}/a"), format!("/sys/fs/cgroup/pids{top}/a")];
     let groups = || {
         let dirs = tops.iter().filter_map(|t| std::fs::read_dir(t).ok());
-        dirs.flatten().flatten().filter(|e| e.path().is_dir()).count()
+        let entries = dirs.flatten().flatten().map(|e| e.path());
+        entries.filter(|path| path.is_dir()).collect::<HashSet<_>>()
     };
+    // Those of containers that have ended may go meanwhile.
     let before = groups();
     let text = format!("FROM {BUSYBOX}\nRUN sleep 4\n");
     std::thread::scope(|scope| {
         let build = scope.spawn(|| a.run_with(&["build", "-"], text.as_bytes()));
-        let mut most = 0;
+        let mut new = false;
         while !build.is_finished() {
-            most = most.max(groups());
+            new |= !groups().is_subset(&before);
             std::thread::sleep(Duration::from_millis(20));
         }
         build.join().map_err(|_| "the build's thread panicked")??;
-        match most > before {
+        match new {
             true => Ok(()),
-            false => Err(format!("{before} control groups before a build, {most} during it")),
+            false => Err(format!("no control group but {before:?} during a build")),
         }
     })
 }
