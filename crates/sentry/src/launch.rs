@@ -112,7 +112,7 @@ pub fn run(config: SandboxConfig) -> Result<Outcome> {
         }
         Fork::Parent(pid, pidfd) => {
             drop(theirs);
-            supervise(pid, &pidfd, isolation, ours, &signals, config.memory)
+            supervise(pid, &pidfd, isolation, ours, &signals)
         }
     }
 }
@@ -184,7 +184,6 @@ fn supervise(
     isolation: Isolation,
     mut control: UnixStream,
     signals: &chitin_hostsys::signals::SignalFd,
-    memory: Option<u64>,
 ) -> Result<Outcome> {
     if isolation == Isolation::Full
         && let Err(e) = write_id_maps(pid)
@@ -226,10 +225,6 @@ fn supervise(
                     Ended::Exited(status) => bail!(
                         "the sentry ended with status {status} before the program did; \
                              its last message above says why"
-                    ),
-                    Ended::Signaled(libc::SIGBUS) if memory.is_some() => bail!(
-                        "the memory limit was passed faster than a process could be ended; \
-                             give more by --memory"
                     ),
                     Ended::Signaled(signo) => {
                         bail!("the sentry was killed by signal {signo}; the sandbox is gone")

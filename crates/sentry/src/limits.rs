@@ -229,6 +229,8 @@ impl Guard {
         self.kernel.log(&line);
         let signo = chitin_abi::signal::SIGKILL;
         largest.exit_group(ExitStatus::Signaled { signo, core: false });
+        // The hard limit is nearer by what waits to be used again.
+        self.kernel.memory.trim();
         let start = Instant::now();
         while start.elapsed() < DEATH && self.used() > self.limit {
             std::thread::sleep(Duration::from_millis(LOOK_MS.0));

@@ -30,6 +30,7 @@
     )
 )]
 
+mod guarded;
 mod memory;
 mod user;
 

@@ -1,6 +1,7 @@
 //! The memory file of a sandbox, mapped whole into the sentry, and the allocator of
 //! its pages.
 
+use crate::guarded;
 use chitin_abi::Errno;
 use chitin_hostsys::files;
 use std::collections::HashMap;
@@ -29,7 +30,8 @@ const ZEROES: usize = 256 << 10;
 
 /// The memory file and the sentry's view of it. Offsets are byte offsets into
 /// the file. All copies are plain stores and loads that race with the guest;
-/// none of them forms a reference to guest memory.
+/// none of them forms a reference to guest memory. They are `EFAULT` where the host has
+/// no page left.
 #[derive(Debug)]
 pub struct GuestMemory {
     fd: OwnedFd,
@@ -222,6 +224,7 @@ impl GuestMemory {
 
     /// The same over an empty file of the host's memory.
     pub fn over(fd: OwnedFd) -> Result<Self, MemoryError> {
+        guarded::install();
         let mut refused = None;
         for span in SPANS {
             let mapped = chitin_hostsys::ftruncate(fd.as_fd(), span)
@@ -382,10 +385,18 @@ impl GuestMemory {
         self.held().saturating_sub(free.kept)
     }
 
-    /// Counts the pages of the ranges whose pages were not.
+    /// Counts the pages of the ranges whose pages were not: short ones, most of them freed
+    /// last.
     fn count_pages(&self, free: &mut Free) {
         let Free { bins, kept, uncounted, .. } = free;
-        for range in bins.values_mut().flatten().filter(|range| !range.counted) {
+        let short = bins.iter_mut().filter(|(len, _)| **len <= SMALL);
+        for range in short.flat_map(|(_, bin)| bin.iter_mut().rev()) {
+            if *uncounted == 0 {
+                break;
+            }
+            if range.counted {
+                continue;
+            }
             let end = range.pages.end;
             let (start, n) = self.next_data(range.offset, end).unwrap_or((range.offset, 0));
             let pages = start..start + n;
@@ -471,17 +482,15 @@ impl GuestMemory {
     /// Copies out of the file.
     pub fn read(&self, offset: u64, buf: &mut [u8]) -> Result<(), Errno> {
         let from = self.check(offset, buf.len())?;
-        // SAFETY: both ranges are valid for `buf.len()` bytes and disjoint.
-        unsafe { std::ptr::copy_nonoverlapping(from, buf.as_mut_ptr(), buf.len()) };
-        Ok(())
+        // SAFETY: both ranges are valid for `buf.len()` bytes.
+        unsafe { guarded::copy(buf.as_mut_ptr(), from, buf.len()) }.map_err(|_| Errno::EFAULT)
     }
 
     /// Copies into the file.
     pub fn write(&self, offset: u64, buf: &[u8]) -> Result<(), Errno> {
         let to = self.check(offset, buf.len())?;
-        // SAFETY: both ranges are valid for `buf.len()` bytes and disjoint.
-        unsafe { std::ptr::copy_nonoverlapping(buf.as_ptr(), to, buf.len()) };
-        Ok(())
+        // SAFETY: both ranges are valid for `buf.len()` bytes.
+        unsafe { guarded::copy(to, buf.as_ptr(), buf.len()) }.map_err(|_| Errno::EFAULT)
     }
 
     /// Changes 5 bytes of code that guests may be executing: the first two become an
@@ -511,12 +520,11 @@ impl GuestMemory {
         Ok(())
     }
 
-    /// Copies within the file; the ranges may overlap.
+    /// Copies within the file. What comes of ranges that overlap is unspecified.
     pub fn copy(&self, from: u64, to: u64, len: usize) -> Result<(), Errno> {
         let (source, dest) = (self.check(from, len)?, self.check(to, len)?);
         // SAFETY: both ranges are inside the mapping.
-        unsafe { std::ptr::copy(source, dest, len) };
-        Ok(())
+        unsafe { guarded::copy(dest, source, len) }.map_err(|_| Errno::EFAULT)
     }
 
     /// Fills a range from `at` of another file on; returns how much there was.
@@ -570,24 +578,30 @@ impl GuestMemory {
         let len = usize::try_from(len).map_err(|_| Errno::EFAULT)?;
         let to = self.check(offset, len)?;
         // SAFETY: the range is inside the mapping.
-        unsafe { std::ptr::write_bytes(to, 0, len) };
-        Ok(())
-    }
-
-    /// Reads the word at `offset` atomically; compares and exchanges for futexes are
-    /// done through [`GuestMemory::atomic`].
-    pub fn load_u32(&self, offset: u64) -> Result<u32, Errno> {
-        Ok(self.atomic(offset)?.load(std::sync::atomic::Ordering::SeqCst))
+        unsafe { guarded::zero(to, len) }.map_err(|_| Errno::EFAULT)
     }
 
     /// The aligned word at `offset`, which guests change at any time.
-    pub fn atomic(&self, offset: u64) -> Result<&std::sync::atomic::AtomicU32, Errno> {
+    pub fn load_u32(&self, offset: u64) -> Result<u32, Errno> {
+        let at = self.word(offset)?;
+        // SAFETY: inside the mapping.
+        unsafe { guarded::load(at) }.map_err(|_| Errno::EFAULT)
+    }
+
+    /// Replaces the aligned word at `offset` by `new` if it is `old`, atomically; returns
+    /// what it was.
+    pub fn compare_exchange(&self, offset: u64, old: u32, new: u32) -> Result<u32, Errno> {
+        let at = self.word(offset)?;
+        // SAFETY: inside the mapping.
+        unsafe { guarded::exchange(at, old, new) }.map_err(|_| Errno::EFAULT)
+    }
+
+    fn word(&self, offset: u64) -> Result<*mut u32, Errno> {
         let at = self.check(offset, 4)?;
         if !offset.is_multiple_of(4) {
             return Err(Errno::EINVAL);
         }
-        // SAFETY: aligned, inside the mapping, which lives as long as `self`.
-        Ok(unsafe { &*at.cast::<std::sync::atomic::AtomicU32>() })
+        Ok(at.cast())
     }
 }
 

@@ -192,14 +192,18 @@ impl Mm {
 
     /// Atomically replaces the word at `addr` by `f` of it; returns the old value.
     pub fn update_word(&self, addr: UserAddr, f: impl Fn(u32) -> u32) -> Result<u32, Errno> {
-        use std::sync::atomic::Ordering::SeqCst;
-        let (key, _) = self.word(addr)?;
+        let (key, value) = self.word(addr)?;
         let state = self.state.read();
         let vma = state.areas.find(addr.0).filter(|v| v.prot.write).ok_or(Errno::EFAULT)?;
         match (key, vma.sharing) {
             (WordKey::Memory(offset), _) => {
-                let word = self.memory.atomic(offset)?;
-                word.fetch_update(SeqCst, SeqCst, |v| Some(f(v))).or(Err(Errno::EFAULT))
+                let mut old = value;
+                loop {
+                    match self.memory.compare_exchange(offset, old, f(old))? {
+                        was if was == old => return Ok(old),
+                        was => old = was,
+                    }
+                }
             }
             (WordKey::File(..), Sharing::Shared | Sharing::Private) => Err(Errno::EFAULT),
         }
