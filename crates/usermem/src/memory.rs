@@ -339,6 +339,12 @@ impl GuestMemory {
         self.limit.store(bytes, Ordering::Relaxed);
     }
 
+    /// Whether there is a limit.
+    #[must_use]
+    pub fn is_limited(&self) -> bool {
+        self.limit.load(Ordering::Relaxed) != 0
+    }
+
     /// Whether the file holds more than that.
     #[must_use]
     pub fn is_beyond_limit(&self) -> bool {

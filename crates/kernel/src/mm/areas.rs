@@ -44,6 +44,10 @@ impl Areas {
         self.map.values()
     }
 
+    pub(super) fn into_iter(self) -> impl Iterator<Item = Vma> {
+        self.map.into_values()
+    }
+
     pub(super) fn count(&self) -> usize {
         self.map.len()
     }

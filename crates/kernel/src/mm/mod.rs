@@ -30,6 +30,7 @@ pub use lock::{Limits, Lock, Span};
 pub use map::{MapRequest, Placement, USER_END, USER_START};
 pub use patch::Texts;
 pub use report::{Detail, MapLine, MmSizes};
+use vma::Hold;
 pub use vma::{FilePart, Sharing, Side, Source, Vma};
 
 use crate::published::Published;
@@ -256,8 +257,13 @@ impl Mm {
 
 impl Drop for Mm {
     fn drop(&mut self) {
-        // The pages are given to others when nothing of them is mapped here any more.
-        let state = self.state.get_mut();
-        self.space.retire(Box::new(std::mem::take(&mut state.areas)));
+        // The pages are given to others when nothing of them is mapped here any more, which
+        // may be later. Files are closed now: who waits for the end of the process sees that.
+        let areas = std::mem::take(&mut self.state.get_mut().areas);
+        let mut held: Vec<Hold> = areas.into_iter().map(|vma| vma.source.into()).collect();
+        if self.memory.is_limited() && self.space.clear().is_ok() {
+            held.clear();
+        }
+        self.space.retire(Box::new(held));
     }
 }

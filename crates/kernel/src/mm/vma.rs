@@ -49,6 +49,19 @@ impl Source {
     }
 }
 
+/// What keeps the pages of an area from being given to others.
+pub(super) type Hold = (Option<Arc<Block>>, Option<Arc<Side>>, Option<Arc<dyn Mappable>>);
+
+impl From<Source> for Hold {
+    fn from(source: Source) -> Self {
+        match source {
+            Source::Reserved => (None, None, None),
+            Source::Anon { block, copies, .. } => (Some(block), copies, None),
+            Source::File(part) => (None, None, Some(part.map)),
+        }
+    }
+}
+
 impl FilePart {
     fn shifted(&self, by: u64) -> Self {
         Self { offset: self.offset.saturating_add(by), ..self.clone() }

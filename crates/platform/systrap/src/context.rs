@@ -265,6 +265,11 @@ impl HostThread {
         self.stop = Stop::Frame;
     }
 
+    /// Binds it to a CPU.
+    pub(crate) fn move_to(&self, cpu: usize) {
+        self.shared.move_to(cpu);
+    }
+
     /// Whether it has come there.
     pub(crate) fn is_back(&self, layout: &Layout) -> bool {
         self.shared.has_stopped()

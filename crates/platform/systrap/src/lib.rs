@@ -12,6 +12,7 @@
 //! Locks, innermost last: stub table, mapper of a stub, what it is to do later, descriptor
 //! pool, slots.
 
+mod cleaner;
 mod context;
 mod control;
 mod cpuid;
@@ -70,7 +71,11 @@ impl Systrap {
         zygote::spawn_reaper(self.zygote.clone());
         watchdog::spawn();
         self.zygote.set_up()?;
-        space::Space::calibrate(&self.zygote, &self.workers)
+        space::Space::calibrate(&self.zygote, &self.workers)?;
+        if sys::cpus().len() > 1 {
+            self.zygote.cleaner.start(&self.zygote);
+        }
+        Ok(())
     }
 
     /// How the executor's workers sleep.

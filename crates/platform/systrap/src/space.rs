@@ -1,5 +1,6 @@
 //! [`Space`]: the address space of a guest process, over a stub.
 
+use crate::cleaner::Used;
 use crate::context::{HostThread, Thread};
 use crate::frame::{self, Layout};
 use crate::layout::*;
@@ -234,7 +235,7 @@ impl AddressSpace for Space {
     }
 
     fn clear(&self) -> Result<(), PlatformError> {
-        self.stub.perform(&[Op::call(libc::SYS_munmap, [0, GUEST_END, 0, 0, 0, 0])])
+        self.stub.perform(&[Op::unmap_all()])
     }
 
     fn new_context(self: Arc<Self>) -> Result<Box<dyn Context>, PlatformError> {
@@ -243,17 +244,14 @@ impl AddressSpace for Space {
     }
 
     fn retire(&self, memory: Box<dyn Any + Send>) {
-        let Some((host, layout)) = self.reusable().filter(|_| self.clear().is_ok()) else {
+        let Some((host, layout)) = self.reusable() else {
             self.stub.kill_holding(memory);
             return;
         };
-        drop(memory);
-        if let Some(region) = self.region.get() {
-            // The next program must not read what this one has asked.
-            region.clear();
-        }
         self.retired.store(true, Ordering::SeqCst);
-        self.zygote.keep(self.stub.clone(), host, &layout);
+        let (stub, region) = (self.stub.clone(), self.region.get().cloned());
+        let used = Used { stub, host, layout, region, memory };
+        self.zygote.cleaner.take(used, &self.zygote);
     }
 
     fn answers(&self) -> Option<Arc<dyn Answers>> {

@@ -29,6 +29,11 @@ impl Op {
         Self { nr, args, kind: OP_CALL }
     }
 
+    /// Unmaps all that a guest can have.
+    pub(crate) fn unmap_all() -> Self {
+        Self::call(libc::SYS_munmap, [0, GUEST_END, 0, 0, 0, 0])
+    }
+
     /// A call of another kind.
     pub(crate) fn of_kind(kind: u64, nr: i64, args: [u64; 6]) -> Self {
         Self { nr, args, kind }
@@ -226,7 +231,7 @@ impl Stub {
     }
 
     /// Binds the mapper to a CPU.
-    fn move_to(&self, cpu: usize) {
+    pub(crate) fn move_to(&self, cpu: usize) {
         if self.pid() > 0 && self.cpu.swap(cpu, Ordering::Relaxed) != cpu {
             sys::set_cpu(self.pid(), &[cpu]);
         }

@@ -124,6 +124,12 @@ pub(crate) fn set_cpu(tid: i32, cpus: &[usize]) {
     }
 }
 
+/// The CPU that the caller is on, if the host tells.
+pub(crate) fn current_cpu() -> Option<usize> {
+    // SAFETY: no arguments.
+    usize::try_from(unsafe { libc::sched_getcpu() }).ok()
+}
+
 /// The CPUs this process may use.
 pub(crate) fn cpus() -> Vec<usize> {
     // SAFETY: as above.

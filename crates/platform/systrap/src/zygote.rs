@@ -1,6 +1,7 @@
 //! [`Zygote`]: the first stub, which runs no guest code; the others are cloned from
 //! it. Also the descriptors that stubs share, and the reaper of dead stubs.
 
+use crate::cleaner::Cleaner;
 use crate::context::HostThread;
 use crate::control::{Block, Control};
 use crate::frame::Layout;
@@ -38,6 +39,7 @@ pub(crate) struct Zygote {
     stubs: Mutex<Stubs>,
     /// Stubs without a process, the longest waiting first.
     pool: Mutex<VecDeque<(Arc<Stub>, HostThread)>>,
+    pub(crate) cleaner: Cleaner,
     pub(crate) frames: Mutex<Option<crate::frame::Layout>>,
     changes: &'static AtomicU64,
 }
@@ -83,6 +85,7 @@ impl Zygote {
             replies: Mutex::default(),
             stubs: Mutex::new(stubs),
             pool: Mutex::default(),
+            cleaner: Cleaner::default(),
             frames: Mutex::default(),
             changes,
         }))
@@ -120,7 +123,7 @@ impl Zygote {
         let map = [VDSO_TABLE, VDSO_TABLE_LEN, read, shared, FD_CONTROL, VDSO_TABLE_AT];
         let mut ops = vec![
             Op::call(libc::SYS_munmap, [from, to - from, 0, 0, 0, 0]),
-            Op::call(libc::SYS_munmap, [0, GUEST_END, 0, 0, 0, 0]),
+            Op::unmap_all(),
             Op::call(libc::SYS_mmap, map),
         ];
         // struct sigaction of the kernel: handler, flags, restorer, mask.

@@ -1,0 +1,90 @@
+//! [`Cleaner`]: empties the stubs of processes that have ended, so that they serve others.
+//!
+//! To unmap all that a process had takes as long as many system calls, and nobody waits for
+//! it but who wants the pages: a thread of its own does it, on a CPU that nobody needs, as
+//! long as it keeps up.
+
+use crate::context::HostThread;
+use crate::frame::Layout;
+use crate::publish::Region;
+use crate::stub::{Op, Stub};
+use crate::zygote::Zygote;
+use chitin_platform::Answers;
+use std::any::Any;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, OnceLock, Weak};
+
+/// Most stubs that wait to be emptied; whoever comes then does it alone.
+const MOST_WAITING: usize = 4;
+
+/// A stub without a process.
+pub(crate) struct Used {
+    pub(crate) stub: Arc<Stub>,
+    /// Its only host thread.
+    pub(crate) host: HostThread,
+    pub(crate) layout: Layout,
+    /// What was published for the process.
+    pub(crate) region: Option<Arc<Region>>,
+    /// What is dropped when nothing is mapped any more.
+    pub(crate) memory: Box<dyn Any + Send>,
+}
+
+impl Used {
+    /// Empties it, and keeps it for the next process.
+    fn empty(self, zygote: &Zygote) {
+        let Self { stub, host, layout, region, memory } = self;
+        if stub.perform(&[Op::unmap_all()]).is_err() {
+            stub.kill_holding(memory);
+            return;
+        }
+        drop(memory);
+        if let Some(region) = region {
+            // The next program must not read what this one has asked.
+            region.clear();
+        }
+        zygote.keep(stub, host, &layout);
+    }
+}
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Cleaner {
+    queue: OnceLock<SyncSender<Used>>,
+}
+
+impl Cleaner {
+    /// Starts the thread.
+    pub(crate) fn start(&self, zygote: &Arc<Zygote>) {
+        let (queue, used) = sync_channel(MOST_WAITING);
+        let zygote = Arc::downgrade(zygote);
+        let thread = std::thread::Builder::new().name("cleaner".into()).stack_size(128 << 10);
+        if thread.spawn(move || clean(&zygote, &used)).is_ok() {
+            let _ = self.queue.set(queue);
+        }
+    }
+
+    /// Empties a stub, soon.
+    pub(crate) fn take(&self, used: Used, zygote: &Zygote) {
+        // A polling worker has the only CPU that would be left.
+        let queue = self.queue.get().filter(|_| !crate::parker::polls_now());
+        let left = match queue {
+            Some(queue) => match queue.try_send(used) {
+                Ok(()) => return,
+                Err(TrySendError::Full(used) | TrySendError::Disconnected(used)) => used,
+            },
+            None => used,
+        };
+        left.empty(zygote);
+    }
+}
+
+fn clean(zygote: &Weak<Zygote>, queue: &Receiver<Used>) {
+    while let Ok(used) = queue.recv() {
+        let Some(zygote) = zygote.upgrade() else { return };
+        if let Some(cpu) = crate::sys::current_cpu() {
+            used.host.move_to(cpu);
+            used.stub.move_to(cpu);
+        }
+        used.empty(&zygote);
+    }
+}
