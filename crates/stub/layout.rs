@@ -75,6 +75,10 @@ pub const WAITERS_AT: u64 = 0x7000;
 pub const WAITERS_BITS: u64 = 10;
 /// Factor of the hash of an address.
 pub const WAITERS_FACTOR: u64 = 0x9e37_79b1;
+/// Index in AREA_LOCALS of what says that the stub may change the mask of blocked signals.
+pub const LOCAL_SIGMASK: u64 = 11;
+/// Signals that cannot be blocked: `SIGKILL`, `SIGSTOP`.
+pub const UNBLOCKABLE: u64 = 1 << 8 | 1 << 18;
 /// Index in AREA_LOCALS of what says that they are counted.
 pub const LOCAL_FUTEX: u64 = 10;
 /// Byte offset of the entries of paths.
@@ -195,6 +199,12 @@ pub const CPUID_RUNS: u32 = 2;
 pub const AREA_LOCAL_COUNT: u64 = 168;
 /// u64: the view by which published answers are for this thread; 0 if none are.
 pub const AREA_VIEW: u64 = 200;
+/// u64: the mask of blocked signals, which the stub changes itself while AREA_PENDING is 0.
+pub const AREA_MASK: u64 = 208;
+/// u64: what it was before a change that can still be taken back.
+pub const AREA_OLD_MASK: u64 = 216;
+/// u32: bits of what is pending: a signal of the thread (1), of its process (2).
+pub const AREA_PENDING: u64 = 224;
 /// u64 each: answers that need no sentry, by the index that `local_index` gives a call; bit 63
 /// says that there is one. Index 0 has none.
 pub const AREA_LOCALS: u64 = 256;

@@ -7,14 +7,17 @@ core::arch::global_asm!(
     r#"
     .section .text.stub, "ax"
     // Answers that the sentry has published. ecx: {LOCALS} fstat, then stat, lstat, newfstatat,
-    // access, faccessat, futex, readlink, readlinkat. The registers that are used here are kept where `slow` puts them;
+    // access, faccessat, futex, readlink, readlinkat, rt_sigprocmask. The registers that are used here are kept where `slow` puts them;
     // who is interrupted from `taken` on goes on at `ungiven`.
     .globl published
 published:
     cmp     ecx, {LOCALS} + 6
     je      futex
+    ja      1f
+2:
     cmp     qword ptr gs:[{AREA_VIEW}], 0
     je      slow
+3:
     mov     gs:[{AREA_ARGS}], rdi
     mov     gs:[{AREA_ARGS} + 8], rsi
     mov     gs:[{AREA_ARGS} + 16], rdx
@@ -22,6 +25,14 @@ published:
     mov     gs:[{AREA_ARGS} + 32], r8
     mov     gs:[{AREA_ARGS} + 40], r9
     jmp     taken
+1:
+    cmp     ecx, {LOCALS} + 9
+    jne     2b
+    cmp     qword ptr gs:[{AREA_LOCALS} + 8 * {LOCAL_SIGMASK}], 0
+    je      slow
+    cmp     r10, 8
+    je      3b
+    jmp     slow
 
     // futex(address, operation, value, timeout, -, bits), private ones only. Nothing but
     // rcx, r11 and the flags is used: who is interrupted goes on at `slow`.
@@ -85,9 +96,11 @@ taken:
     je      3f
     cmp     ecx, 4
     jb      4f
-    cmp     ecx, 6
-    je      7f
-    ja      8f
+    cmp     ecx, 7
+    jb      7f
+    je      8f
+    jmp     sigmask
+6:
     // faccessat(AT_FDCWD, path, mode)
     cmp     edi, -100
     jne     ungiven
@@ -157,6 +170,69 @@ of_file:
     mov     r9d, [r8 + {ENTRY_SEQ}]
     mov     ecx, {ASK_STAT}
     jmp     check
+
+    // rt_sigprocmask(how, set, old set, 8). Until the mask is changed nothing has happened;
+    // who is interrupted from `masked` on takes the change back. Whoever sends a signal says
+    // that it is pending before he looks at the mask: here it is the other way round.
+sigmask:
+    movabs  rcx, {GUEST_END} - 8
+    mov     r8, gs:[{AREA_MASK}]
+    mov     r9, r8
+    test    rsi, rsi
+    jz      4f
+    cmp     rsi, rcx
+    ja      ungiven
+    // The sets may not overlap.
+    mov     r10, rdx
+    sub     r10, rsi
+    add     r10, 7
+    cmp     r10, 15
+    jb      ungiven
+    mov     r10, [rsi]
+    cmp     edi, 1
+    jb      1f
+    je      2f
+    cmp     edi, 2
+    jne     ungiven
+    mov     r9, r10
+    jmp     3f
+1:
+    or      r9, r10
+    jmp     3f
+2:
+    not     r10
+    and     r9, r10
+3:
+    and     r9, ~{UNBLOCKABLE}
+4:
+    test    rdx, rdx
+    jz      5f
+    cmp     rdx, rcx
+    ja      ungiven
+    mov     [rdx], r8
+5:
+    mov     gs:[{AREA_OLD_MASK}], r8
+    xchg    gs:[{AREA_MASK}], r9
+    .globl masked
+masked:
+    cmp     dword ptr gs:[{AREA_PENDING}], 0
+    jne     6f
+    mov     rdx, gs:[{AREA_ARGS} + 16]
+    mov     r10, gs:[{AREA_ARGS} + 24]
+    mov     r8, gs:[{AREA_ARGS} + 32]
+    mov     r9, gs:[{AREA_ARGS} + 40]
+    inc     qword ptr gs:[{AREA_LOCAL_COUNT}]
+    movzx   eax, word ptr gs:[{AREA_FLAGS}]
+    add     al, 0x7f
+    sahf
+    mov     eax, 0
+    jmp     qword ptr gs:[{AREA_AFTER}]
+6:
+    mov     r8, gs:[{AREA_OLD_MASK}]
+    xchg    gs:[{AREA_MASK}], r8
+    .globl unmasked
+unmasked:
+    jmp     ungiven
 
 of_path:
     // rsi: path, rdx: where to, ecx: question. The hash goes over words, the last one
@@ -307,4 +383,9 @@ published_end:
     ASK_ACCESS = const ASK_ACCESS,
     ASK_READLINK = const ASK_READLINK,
     AREA_VIEW = const AREA_VIEW,
+    AREA_MASK = const AREA_MASK,
+    AREA_OLD_MASK = const AREA_OLD_MASK,
+    AREA_PENDING = const AREA_PENDING,
+    LOCAL_SIGMASK = const LOCAL_SIGMASK,
+    UNBLOCKABLE = const UNBLOCKABLE,
 );

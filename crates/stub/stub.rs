@@ -316,6 +316,16 @@ handler:
     cmp     rax, rcx
     jae     2f
 8:
+    lea     rcx, [rip + masked]
+    cmp     rax, rcx
+    jb      3f
+    lea     rcx, [rip + unmasked]
+    cmp     rax, rcx
+    jae     3f
+    // The mask is as it was: the sentry does it.
+    mov     rcx, [r15 + {AREA_OLD_MASK}]
+    mov     [r15 + {AREA_MASK}], rcx
+3:
     lea     rcx, [rip + ungiven]
     mov     [rdx + 168], rcx
     jmp     5f
@@ -674,6 +684,8 @@ local_index:
     .set    v, {LOCALS} + 7
     .elseif i == 267
     .set    v, {LOCALS} + 8
+    .elseif i == 14
+    .set    v, {LOCALS} + 9
     .endif
     .byte   v
     .set    i, i + 1
@@ -731,6 +743,8 @@ done:
     AREA_LEN = const AREA_LEN,
     AREA_STATE = const AREA_STATE,
     AREA_PARK = const AREA_PARK,
+    AREA_MASK = const AREA_MASK,
+    AREA_OLD_MASK = const AREA_OLD_MASK,
     REPLY_GATED = const REPLY_GATED,
     AREA_FRAME = const AREA_FRAME,
     AREA_FSBASE = const AREA_FSBASE,

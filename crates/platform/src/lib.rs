@@ -423,10 +423,32 @@ pub trait Kicker: Send + Sync {
     /// Says by which view this thread may have published answers; 0: by none.
     fn set_view(&self, _view: u64) {}
 
+    /// The mask of blocked signals as the thread has it, if the platform changes it without
+    /// asking ([`LocalCall::Sigprocmask`]); anything else may be in it.
+    fn mask(&self) -> Option<u64> {
+        None
+    }
+
+    /// Sets it; the context is not running.
+    fn set_mask(&self, _mask: u64) {}
+
+    /// Says whether signals are pending: then the platform asks. To be said before
+    /// [`Kicker::mask`] is looked at.
+    fn set_pending(&self, _whose: Whose, _pending: bool) {}
+
     /// How many calls were answered that way.
     fn answered(&self) -> u64 {
         0
     }
+}
+
+/// Who has pending signals.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Whose {
+    /// The thread.
+    Thread = 1,
+    /// Its process.
+    Process = 2,
 }
 
 /// For how long and for whom a published answer is good.
@@ -499,4 +521,6 @@ pub enum LocalCall {
     Getpgrp,
     /// Waiting threads are counted ([`Answers::waits`]).
     Futex,
+    /// The mask is kept by the platform ([`Kicker::mask`]).
+    Sigprocmask,
 }

@@ -994,3 +994,117 @@ CASE(owners_of_input) {
     REAP(c, 0);
     TRUE(comes_not(&set));
 }
+
+/* Masks that are changed so often that nobody asks any more who keeps them. */
+static void mask_to(int how, unsigned long set, unsigned long before) {
+    unsigned long old = 77;
+    OK(syscall(SYS_rt_sigprocmask, how, &set, &old, 8));
+    EQ(old, before);
+}
+CASE(mask_arguments_again_and_again) {
+    const unsigned long kill_stop = 1ul << (SIGKILL - 1) | 1ul << (SIGSTOP - 1);
+    char *end = (char *)mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) + 4096;
+    OK(munmap(end - 4096, 4096));
+    for (int i = 0; i < 20; i++) {
+        unsigned long set = 0x3ff000, old, *same;
+        mask_to(SIG_SETMASK, 0xff00, 0);
+        mask_to(SIG_BLOCK, 0xf, 0xff00 & ~kill_stop);
+        mask_to(SIG_UNBLOCK, 0xff, (0xff00 & ~kill_stop) | 0xf);
+        mask_to(SIG_SETMASK, ~0ul, 0xff00 & ~kill_stop);
+        OK(syscall(SYS_rt_sigprocmask, 99, 0, &old, 8));
+        EQ(old, ~kill_stop);
+        OK(syscall(SYS_rt_sigprocmask, SIG_SETMASK, &set, 0, 8));
+        /* The same memory for both. */
+        same = &set;
+        *same = 0x1000;
+        OK(syscall(SYS_rt_sigprocmask, SIG_SETMASK, same, same, 8));
+        EQ(set, 0x3ff000 & ~kill_stop);
+        char both[12] = {0, 0x20};
+        OK(syscall(SYS_rt_sigprocmask, SIG_SETMASK, both, both + 4, 8));
+        memcpy(&old, both + 4, 8);
+        EQ(old, 0x1000);
+        OK(syscall(SYS_rt_sigprocmask, SIG_BLOCK, 0, &old, 8));
+        EQ(old, 0x2000);
+        ERR(EINVAL, syscall(SYS_rt_sigprocmask, SIG_SETMASK, &set, 0, 4));
+        ERR(EINVAL, syscall(SYS_rt_sigprocmask, 3, &set, 0, 8));
+        ERR(EFAULT, syscall(SYS_rt_sigprocmask, SIG_SETMASK, end - 4096, 0, 8));
+        ERR(EFAULT, syscall(SYS_rt_sigprocmask, SIG_SETMASK, -8l, 0, 8));
+        OK(syscall(SYS_rt_sigprocmask, SIG_BLOCK, 0, &old, 8));
+        EQ(old, 0x2000);
+        /* The mask has changed when the old one cannot be told. */
+        ERR(EFAULT, syscall(SYS_rt_sigprocmask, SIG_SETMASK, &set, end - 4096, 8));
+        mask_to(SIG_SETMASK, 0, 0x3ff000 & ~kill_stop);
+        OK(syscall(SYS_rt_sigprocmask, SIG_SETMASK, 0, 0, 8));
+    }
+}
+static volatile long counted, wrongly;
+static volatile int may_come;
+static void counts(int s) {
+    counted++;
+    if (!may_come) wrongly++;
+}
+static void *sends(void *to) {
+    union sigval v = {0};
+    for (long sent = 0; sent < 3000; sent++) {
+        while (sent - counted > 20) sched_yield();
+        if (sent % 3)
+            while (sigqueue(getpid(), SIGRTMIN + 1, v)) sched_yield();
+        else
+            while (pthread_sigqueue(*(pthread_t *)to, SIGRTMIN + 1, v)) sched_yield();
+    }
+    return 0;
+}
+CASE(signals_come_while_the_mask_changes) {
+    sigset_t rt, old;
+    sigemptyset(&rt);
+    sigaddset(&rt, SIGRTMIN + 1);
+    signal(SIGRTMIN + 1, counts);
+    OK(sigprocmask(SIG_BLOCK, &rt, 0));
+    pthread_t self = pthread_self(), t;
+    EQ(pthread_create(&t, 0, sends, &self), 0);
+    for (long rounds = 0; counted < 3000; rounds++) {
+        /* Nobody else can have it: every one comes in here. */
+        may_come = 1;
+        OK(sigprocmask(SIG_UNBLOCK, &rt, &old));
+        EQ(sigismember(&old, SIGRTMIN + 1), 1);
+        if (rounds % 7 == 0) sched_yield();
+        OK(sigprocmask(SIG_BLOCK, &rt, &old));
+        may_come = 0;
+        EQ(sigismember(&old, SIGRTMIN + 1), 0);
+        for (int i = 0; i < (int)(rounds % 50); i++) asm volatile("");
+    }
+    EQ(pthread_join(t, 0), 0);
+    EQ(counted, 3000);
+    EQ(wrongly, 0);
+}
+CASE(a_blocked_signal_waits_until_the_mask_lets_it_through) {
+    on(SIGUSR1, 0);
+    for (int i = 1; i <= 50; i++) {
+        block(SIGUSR1);
+        block(SIGUSR2);
+        OK(kill(getpid(), SIGUSR1));
+        EQ(count, i - 1);
+        EQ(pending(SIGUSR1), 1);
+        unblock(SIGUSR2);
+        EQ(count, i - 1);
+        unblock(SIGUSR1);
+        EQ(count, i);
+    }
+}
+CASE(masks_are_inherited_after_many_changes) {
+    for (int i = 0; i < 20; i++) {
+        block(SIGUSR1);
+        unblock(SIGUSR1);
+    }
+    block(SIGUSR2);
+    pid_t child = fork();
+    if (!child) _exit(!blocked(SIGUSR2) || blocked(SIGUSR1));
+    int status;
+    EQ(waitpid(child, &status, 0), child);
+    EQ(status, 0);
+    char line[256];
+    FILE *f = fopen("/proc/self/status", "r");
+    unsigned long shown = 0;
+    while (fgets(line, sizeof line, f)) sscanf(line, "SigBlk: %lx", &shown);
+    EQ(shown, 1ul << (SIGUSR2 - 1));
+}

@@ -144,7 +144,7 @@ fn signals(who: &Who) -> Signals {
     let Ok(task) = who.task() else { return Signals { shared, ..Signals::default() } };
     let (own, blocked) = {
         let signals = task.signals.lock();
-        (signals.pending.set().0, signals.mask.0)
+        (signals.pending.set().0, signals.mask().0)
     };
     let mut sets = Signals { own, shared, blocked, ..Signals::default() };
     let handlers = task.handlers();

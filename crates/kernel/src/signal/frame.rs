@@ -1,7 +1,7 @@
 //! Signal frames of x86-64 (`rt_sigframe`), and the way back from them.
 
 use super::stack::{change_stack, contains, is_free, on_stack};
-use super::{NO_STACK, SigInfo, SigSet, UNBLOCKABLE, recheck};
+use super::{NO_STACK, SigInfo, SigSet, recheck};
 use crate::error::{SysError, SysResult};
 use crate::task::CurrentTask;
 use chitin_abi::signal::*;
@@ -94,7 +94,7 @@ pub(super) async fn push(
     let task = cur.task().clone();
     let (mask, stack, trap) = {
         let signals = task.signals.lock();
-        (signals.mask, signals.altstack, signals.trap)
+        (signals.mask(), signals.altstack, signals.trap)
     };
     let old_mask = cur.saved_mask.unwrap_or(mask);
     let entry = Entry { info, action, mask: old_mask, stack: &stack, trap, fp: &fp };
@@ -106,11 +106,11 @@ pub(super) async fn push(
         cur.ctx.set_fp_state(&[]).map_err(crate::mm::host_error)?;
     }
     let mut signals = task.signals.lock();
-    let mut mask = signals.mask.with(SigSet(action.mask));
+    let mut mask = signals.mask().with(SigSet(action.mask));
     if action.flags & SA_NODEFER == 0 {
         mask = mask.with(SigSet::of(info.signo()));
     }
-    signals.mask = mask.without(UNBLOCKABLE);
+    signals.set_mask(mask);
     if stack.ss_flags & SS_AUTODISARM != 0 {
         signals.altstack = NO_STACK;
     }
@@ -217,7 +217,7 @@ async fn try_sigreturn(cur: &mut CurrentTask) -> Result<(), Errno> {
     let at = UserAddr(cur.regs().rsp.wrapping_sub(8));
     let frame = UserPtr::<RtSigframe>::new(at).read(&*mm)?;
     let task = cur.task().clone();
-    task.signals.lock().mask = SigSet(frame.uc.uc_sigmask).without(UNBLOCKABLE);
+    task.signals.lock().set_mask(SigSet(frame.uc.uc_sigmask));
     recheck(&task);
     let fpstate = frame.uc.uc_mcontext.fpstate;
     let state = if fpstate == 0 {

@@ -124,13 +124,14 @@ pub fn force(cur: &mut CurrentTask, info: SigInfo, trap: (u64, u64)) {
     let task = cur.task();
     let signo = info.signo();
     let handlers = task.handlers();
-    let blocked = task.signals.lock().mask.has(signo);
+    let blocked = task.signals.lock().mask().has(signo);
     if blocked || handlers.get(signo).handler == SIG_IGN {
         handlers.set(signo, Sigaction { handler: SIG_DFL, flags: 0, restorer: 0, mask: 0 });
     }
     {
         let mut signals = task.signals.lock();
-        signals.mask = signals.mask.without(SigSet::of(signo));
+        let mask = signals.mask().without(SigSet::of(signo));
+        signals.set_mask(mask);
         signals.trap = (trap.0, trap.1, info.0.fields[0]);
         signals.pending.push(info);
     }
@@ -140,7 +141,7 @@ pub fn force(cur: &mut CurrentTask, info: SigInfo, trap: (u64, u64)) {
 /// Delivers the next signal at the user boundary.
 pub async fn deliver(cur: &mut CurrentTask) -> Delivery {
     let task = cur.task().clone();
-    let mask = task.signals.lock().mask;
+    let mask = task.signals.lock().mask();
     let Some(info) = take(&task, SigSet(!mask.0)) else {
         return Delivery::Nothing;
     };
@@ -201,7 +202,7 @@ pub fn settle(cur: &mut CurrentTask) {
         restart::without_handler(cur.regs(), kind, nr);
     }
     if let Some(mask) = cur.saved_mask.take() {
-        cur.task().signals.lock().mask = mask;
+        cur.task().signals.lock().set_mask(mask);
         recheck(cur.task());
     }
 }

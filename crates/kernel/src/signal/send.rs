@@ -7,15 +7,23 @@ use crate::wait::Events;
 use chitin_abi::Errno;
 use chitin_abi::signal::*;
 use chitin_abi::task::RLIMIT_SIGPENDING;
+use chitin_platform::Whose;
 use std::sync::{Arc, Weak};
 
 /// Gives a task work if one of its pending signals can be delivered.
 pub fn recheck(task: &Arc<Task>) {
+    let shared = {
+        let signals = task.process.signals.lock();
+        let pending = signals.pending.set();
+        task.tell_pending(Whose::Process, !pending.is_empty());
+        pending
+    };
     let (own, mask) = {
         let signals = task.signals.lock();
-        (signals.pending.set(), signals.mask)
+        let pending = signals.pending.set();
+        signals.tell_pending(Whose::Thread, !pending.is_empty());
+        (pending, signals.mask())
     };
-    let shared = task.process.signals.lock().pending.set();
     if !own.with(shared).without(mask).is_empty() {
         task.add_work(work::SIGNAL);
     }
@@ -23,7 +31,7 @@ pub fn recheck(task: &Arc<Task>) {
 
 fn is_ignored(task: &Task, signo: i32) -> bool {
     // A blocked one stays pending: its action may change before it is unblocked.
-    if task.signals.lock().mask.has(signo) {
+    if task.signals.lock().mask().has(signo) {
         return false;
     }
     match task.handlers().get(signo).handler {
@@ -97,7 +105,9 @@ pub fn try_send_to_process(process: &Arc<Process>, info: SigInfo) -> Result<(), 
 
 /// Gives the signal to a thread that does not block it, and tells those who wait for it.
 fn announce(process: &Process, tasks: &[Arc<Task>], signo: i32) {
-    let open = |t: &&Arc<Task>| !t.signals.lock().mask.has(signo) && !t.exiting();
+    // Before their masks are looked at.
+    tasks.iter().for_each(|t| t.tell_pending(Whose::Process, true));
+    let open = |t: &&Arc<Task>| !t.signals.lock().mask().has(signo) && !t.exiting();
     let main = tasks.iter().find(|t| t.tid() == process.pid).filter(open);
     if let Some(task) = main.or_else(|| tasks.iter().find(open)) {
         task.add_work(work::SIGNAL);

@@ -1,8 +1,23 @@
 //! What threads and processes know of signals: pending ones, dispositions, masks.
 
-use super::{Pending, SigSet};
+use super::{Pending, SigSet, UNBLOCKABLE};
 use crate::sync::Mutex;
 use chitin_abi::signal::{SIG_DFL, SIG_IGN, SS_DISABLE, SigStack, Sigaction};
+use chitin_platform::{Kicker, Whose};
+use std::sync::Arc;
+
+/// The signals that a thread blocks. While it runs, the platform may keep them.
+#[derive(Default)]
+struct Mask {
+    set: SigSet,
+    thread: Option<Arc<dyn Kicker>>,
+}
+
+impl std::fmt::Debug for Mask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.set.fmt(f)
+    }
+}
 
 /// A thread's own signals.
 #[derive(Debug)]
@@ -10,7 +25,7 @@ pub struct TaskSignals {
     /// Directed at the thread.
     pub pending: Pending,
     /// Blocked ones.
-    pub mask: SigSet,
+    mask: Mask,
     /// `sigaltstack(2)`.
     pub altstack: SigStack,
     /// Trap number, error code and address of the last fault, as frames show them.
@@ -24,7 +39,7 @@ impl Default for TaskSignals {
     fn default() -> Self {
         Self {
             pending: Pending::default(),
-            mask: SigSet::default(),
+            mask: Mask::default(),
             // As in Linux `SS_DISABLE` shows in frames only once a stack was taken away.
             altstack: SigStack { ss_flags: 0, ..NO_STACK },
             trap: (0, 0, 0),
@@ -37,7 +52,48 @@ impl TaskSignals {
     #[must_use]
     pub fn for_clone(&self, keep_stack: bool) -> Self {
         let altstack = if keep_stack { self.altstack } else { NO_STACK };
-        Self { mask: self.mask, altstack, ..Self::default() }
+        Self { altstack, ..Self::blocking(self.mask()) }
+    }
+
+    /// Those of a task that blocks some, and has nothing else.
+    #[must_use]
+    pub fn blocking(set: SigSet) -> Self {
+        Self { mask: Mask { set, thread: None }, ..Self::default() }
+    }
+
+    /// Those of a task that executes another program: what is pending stays, and the mask.
+    pub fn exec(&mut self) {
+        let Self { pending, mask, .. } = std::mem::take(self);
+        *self = Self { pending, mask, ..Self::default() };
+    }
+
+    /// The signals that are blocked.
+    #[must_use]
+    pub fn mask(&self) -> SigSet {
+        let kept = self.mask.thread.as_ref().and_then(|thread| thread.mask());
+        kept.map_or(self.mask.set, |kept| SigSet(kept).without(UNBLOCKABLE))
+    }
+
+    /// Blocks these and no others; to be called by the task itself.
+    pub fn set_mask(&mut self, mask: SigSet) {
+        self.mask.set = mask.without(UNBLOCKABLE);
+        if let Some(thread) = &self.mask.thread {
+            thread.set_mask(self.mask.set.0);
+        }
+    }
+
+    /// Lets the platform keep the mask for this thread, or nobody any more.
+    pub fn keep_by(&mut self, thread: Option<Arc<dyn Kicker>>) {
+        let mask = self.mask();
+        self.mask.thread = thread;
+        self.set_mask(mask);
+    }
+
+    /// Tells the platform whether something is pending.
+    pub fn tell_pending(&self, whose: Whose, pending: bool) {
+        if let Some(thread) = &self.mask.thread {
+            thread.set_pending(whose, pending);
+        }
     }
 }
 

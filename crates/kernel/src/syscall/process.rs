@@ -6,7 +6,7 @@ use crate::cred::Cred;
 use crate::error::{SysError, SysResult};
 use crate::exec::{self, ARG_MAX, ARG_STRLEN_MAX, Program};
 use crate::fd::close_entry;
-use crate::signal::{TaskSignals, valid};
+use crate::signal::valid;
 use crate::task::{
     ChildEvent, CloneRequest, CurrentTask, ExitStatus, Pid, PidFd, Process, WaitWhom, Waited,
     become_only_thread, clone_task, wait_child,
@@ -346,12 +346,7 @@ async fn do_execve(
     task.process.timers.lock().exec();
     let handlers = Arc::new(task.handlers().for_exec());
     *task.handlers.write() = handlers;
-    {
-        let mut signals = task.signals.lock();
-        let kept = TaskSignals { mask: signals.mask, ..TaskSignals::default() };
-        let old = std::mem::replace(&mut *signals, kept);
-        signals.pending = old.pending;
-    }
+    task.signals.lock().exec();
     close_on_exec(cur);
     Err(SysError::KeepRegisters)
 }

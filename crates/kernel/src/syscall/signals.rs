@@ -69,14 +69,14 @@ pub fn rt_sigaction(
 
 /// Replaces the mask of the calling thread.
 pub(crate) fn set_mask(cur: &CurrentTask, mask: SigSet) {
-    cur.task().signals.lock().mask = mask.without(UNBLOCKABLE);
+    cur.task().signals.lock().set_mask(mask);
     recheck(cur.task());
 }
 
 /// Waits with another mask (`ppoll(2)`, `sigsuspend(2)`): the old one comes back at the
 /// user boundary.
 pub(crate) fn set_temporary_mask(cur: &mut CurrentTask, mask: SigSet) {
-    let old = cur.task().signals.lock().mask;
+    let old = cur.task().signals.lock().mask();
     cur.saved_mask.get_or_insert(old);
     set_mask(cur, mask);
 }
@@ -104,7 +104,7 @@ pub fn rt_sigprocmask(
     size: usize,
 ) -> SysResult {
     check_size(size)?;
-    let before = cur.task().signals.lock().mask;
+    let before = cur.task().signals.lock().mask();
     if let Some(set) = set.read_opt(&**cur.mm())?.map(SigSet) {
         let mask = match how {
             SIG_BLOCK => before.with(set),
@@ -124,7 +124,7 @@ pub fn rt_sigpending(cur: &mut CurrentTask, set: UserAddr, size: usize) -> SysRe
     let shared = task.process.signals.lock().pending.set();
     let pending = {
         let signals = task.signals.lock();
-        signals.pending.set().with(shared).and(signals.mask)
+        signals.pending.set().with(shared).and(signals.mask())
     };
     let bytes = pending.0.to_le_bytes();
     cur.mm().write(set, bytes.get(..size).ok_or(Errno::EINVAL)?)?;

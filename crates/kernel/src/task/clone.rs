@@ -258,7 +258,7 @@ pub fn spawn_init<E>(
 ) -> Result<Arc<Task>, E> {
     let pid = kernel.pids.reserve(usize::MAX).unwrap_or(1);
     let process = Process::new(pid, 0, config.limits);
-    let signals = TaskSignals { mask: config.blocked, ..TaskSignals::default() };
+    let signals = TaskSignals::blocking(config.blocked);
     let task = Arc::new(Task {
         tid: AtomicI32::new(pid),
         process,

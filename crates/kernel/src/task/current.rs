@@ -47,8 +47,7 @@ impl CurrentTask {
     /// Joins both halves.
     #[must_use]
     pub fn new(task: Arc<Task>, mm: Arc<Mm>, ctx: Box<dyn Context>) -> Self {
-        *task.kicker.lock() = Some(ctx.kicker());
-        task.publish_identity();
+        task.attach(Some(ctx.kicker()));
         Self {
             task,
             mm,
@@ -75,8 +74,7 @@ impl CurrentTask {
 
     /// Goes on in another address space (`execve(2)`).
     pub(crate) fn replace_mm(&mut self, mm: Arc<Mm>, ctx: Box<dyn Context>) {
-        *self.task.kicker.lock() = Some(ctx.kicker());
-        self.task.publish_identity();
+        self.task.attach(Some(ctx.kicker()));
         if let Some(used) = self.mm.space().cpu_time() {
             self.task.process.cpu_before.fetch_add(used, Ordering::Relaxed);
         }

@@ -28,7 +28,7 @@ pub(super) fn finish(cur: CurrentTask, status: ExitStatus) {
         }
     }
     task.count_answered();
-    *task.kicker.lock() = None;
+    task.attach(None);
     keep_cpu_time(&task, &mm);
     drop(ctx);
     *task.mm.write() = None;

@@ -39,7 +39,7 @@ use crate::sync::{Mutex, RwLock};
 use crate::vfs::{Glances, Path};
 use crate::wait::{Events, WaitQueue};
 use chitin_abi::task::{RLIMIT_AS, RLIMIT_MEMLOCK, RLIMIT_STACK};
-use chitin_platform::{Kicker, LocalCall};
+use chitin_platform::{Kicker, LocalCall, Whose};
 use chitin_usermem::UserAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
@@ -257,6 +257,20 @@ impl Task {
         }
     }
 
+    /// Gives the task another thread of the platform, or none.
+    pub(crate) fn attach(&self, thread: Option<Arc<dyn Kicker>>) {
+        self.signals.lock().keep_by(thread.clone());
+        *self.kicker.lock() = thread;
+        self.publish_identity();
+    }
+
+    /// Tells the platform whether signals of its process are pending.
+    pub(crate) fn tell_pending(&self, whose: Whose, pending: bool) {
+        if let Some(kicker) = &*self.kicker.lock() {
+            kicker.set_pending(whose, pending);
+        }
+    }
+
     /// Tells the platform what it may answer by itself: who the thread is. To be called
     /// whenever that has changed. A traced sandbox wants to see every call.
     pub(crate) fn publish_identity(&self) {
@@ -269,6 +283,7 @@ impl Task {
         for (call, answer) in [
             (LocalCall::SchedYield, Some(0)),
             (LocalCall::Futex, Some(0)),
+            (LocalCall::Sigprocmask, Some(0)),
             (LocalCall::Getpid, id(process.pid)),
             (LocalCall::Gettid, id(self.tid.load(Ordering::Relaxed))),
             (LocalCall::Getppid, id(parent)),

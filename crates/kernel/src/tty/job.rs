@@ -207,7 +207,7 @@ pub fn check_job(task: &Arc<Task>, terminal: &dyn Terminal, signo: i32) -> Resul
         return Ok(());
     }
     let ignored =
-        task.signals.lock().mask.has(signo) || task.handlers().get(signo).handler == SIG_IGN;
+        task.signals.lock().mask().has(signo) || task.handlers().get(signo).handler == SIG_IGN;
     if ignored {
         return if signo == SIGTTIN { Err(Errno::EIO) } else { Ok(()) };
     }

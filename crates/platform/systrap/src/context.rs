@@ -10,7 +10,7 @@ use crate::stub::{OnDeath, Stub, lock};
 use crate::sys;
 use crate::zygote::{POSTED, RESTORED, RESUMED, TRAP, TRAPPED};
 use chitin_platform::{
-    Context, Cpuid, Entry, Exit, Kicker, KillReason, LocalCall, PlatformError, Regs,
+    Context, Cpuid, Entry, Exit, Kicker, KillReason, LocalCall, PlatformError, Regs, Whose,
 };
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -193,6 +193,22 @@ impl Kicker for Shared {
         self.area.set(AREA_LOCALS + 8 * call as u64, word);
     }
 
+    fn mask(&self) -> Option<u64> {
+        Some(self.area.u64(AREA_MASK).load(Ordering::SeqCst))
+    }
+
+    fn set_mask(&self, mask: u64) {
+        self.area.u64(AREA_MASK).store(mask, Ordering::SeqCst);
+    }
+
+    fn set_pending(&self, whose: Whose, pending: bool) {
+        let word = self.area.u32(AREA_PENDING);
+        match pending {
+            true => word.fetch_or(whose as u32, Ordering::SeqCst),
+            false => word.fetch_and(!(whose as u32), Ordering::SeqCst),
+        };
+    }
+
     fn set_view(&self, view: u64) {
         self.area.set(AREA_VIEW, view);
     }
@@ -329,6 +345,9 @@ impl Thread {
             area.set(AREA_LOCALS + 8 * i, 0);
         }
         area.set(AREA_LOCAL_COUNT, 0);
+        // Until the kernel says that there is nothing.
+        area.u32(AREA_PENDING)
+            .store(Whose::Thread as u32 | Whose::Process as u32, Ordering::Relaxed);
         area.u32(AREA_KICKED).store(0, Ordering::Relaxed);
         if layout.fp_len != 0 {
             layout.announce(area, host.base);
