@@ -253,3 +253,97 @@ CASE(order_of_errors) {
     fd = OK(open("file", O_PATH));
     ERR(EBADF, syscall(SYS_fgetxattr, fd, "user.x", text_area, 10));
 }
+
+/* Mapped as the dynamic loader does it: whole, then its parts over that. */
+static char *whole(int fd, size_t pages) {
+    char *at = mmap(0, pages * 4096, PROT_READ, MAP_PRIVATE | MAP_DENYWRITE, fd, 0);
+    TRUE(at != MAP_FAILED);
+    return at;
+}
+static void part(char *at, int fd, size_t page, size_t pages, int prot, size_t from) {
+    void *want = at + page * 4096;
+    int flags = MAP_PRIVATE | MAP_FIXED | MAP_DENYWRITE;
+    EQ(mmap(want, pages * 4096, prot, flags, fd, from * 4096), want);
+}
+static int numbered(size_t pages) {
+    int fd = OK(open("numbered", O_RDWR | O_CREAT | O_TRUNC, 0755));
+    char page[4096];
+    for (size_t i = 0; i < pages; i++) {
+        memset(page, 'a' + i, sizeof page);
+        EQ(write(fd, page, sizeof page), sizeof page);
+    }
+    return fd;
+}
+CASE(parts_over_the_whole) {
+    int fd = numbered(16);
+    for (int first = 0; first < 16; first++) {
+        char *at = whole(fd, 16);
+        if (first == 3) EQ(at[5 * 4096], 'f');
+        part(at, fd, 2, 6, PROT_READ | PROT_EXEC, 4);
+        if (first == 5) EQ(at[2 * 4096], 'e');
+        part(at, fd, 8, 2, PROT_READ, 0);
+        part(at, fd, 4, 1, PROT_READ, 9);
+        const char *expect = "abefjhijabklmnop";
+        /* The first access is somewhere else each time. */
+        EQ(at[first * 4096 + first], expect[first]);
+        for (int i = 0; i < 16; i++) EQ(at[i * 4096 + 4095], expect[i]);
+        part(at, fd, 10, 2, PROT_READ | PROT_WRITE, 1);
+        EQ(at[10 * 4096], 'b');
+        at[11 * 4096] = 'x';
+        EQ(at[12 * 4096], 'm');
+        OK(munmap(at, 16 * 4096));
+    }
+}
+CASE(parts_and_other_changes) {
+    int fd = numbered(8), p[2], status;
+    OK(pipe(p));
+    /* The kernel reads it first. */
+    char *at = whole(fd, 8), buf[8];
+    part(at, fd, 1, 2, PROT_READ, 5);
+    EQ(write(p[1], at + 4096, 4), 4);
+    EQ(read(p[0], buf, 4), 4);
+    EQ(buf[0], 'f');
+    EQ(at[2 * 4096], 'g');
+    OK(munmap(at, 8 * 4096));
+    /* A child looks first. */
+    at = whole(fd, 8);
+    part(at, fd, 1, 2, PROT_READ, 5);
+    pid_t child = fork();
+    if (!child) _exit(at[0] != 'a' || at[4096] != 'f' || at[7 * 4096] != 'h');
+    EQ(at[2 * 4096], 'g');
+    EQ(waitpid(child, &status, 0), child);
+    EQ(status, 0);
+    OK(munmap(at, 8 * 4096));
+    /* A protection, a hole, a move, other memory over it. */
+    at = whole(fd, 8);
+    part(at, fd, 1, 2, PROT_READ, 5);
+    OK(mprotect(at + 4096, 4096, PROT_NONE));
+    EQ(at[2 * 4096], 'g');
+    ERR(EFAULT, write(p[1], at + 4096, 1));
+    OK(munmap(at + 3 * 4096, 4096));
+    ERR(EFAULT, write(p[1], at + 3 * 4096, 1));
+    EQ(at[4 * 4096], 'e');
+    OK(munmap(at, 8 * 4096));
+    at = whole(fd, 8);
+    char *to = mmap(0, 8 * 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    EQ(mremap(at, 8 * 4096, 8 * 4096, MREMAP_MAYMOVE | MREMAP_FIXED, to), to);
+    for (int i = 0; i < 8; i++) EQ(to[i * 4096], 'a' + i);
+    at = whole(fd, 8);
+    EQ(mmap(at + 4096, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), at + 4096);
+    at[4096] = 'z';
+    EQ(at[0], 'a');
+    EQ(at[2 * 4096], 'c');
+    /* Two of them, and a store where none is allowed. */
+    char *a = whole(fd, 8), *b = whole(fd, 8);
+    part(a, fd, 0, 1, PROT_READ, 7);
+    part(b, fd, 0, 1, PROT_READ, 6);
+    EQ(a[0] + b[0] + a[4096] + b[4096], 'h' + 'g' + 'b' + 'b');
+    child = fork();
+    if (!child) {
+        b = whole(fd, 8);
+        *(volatile char *)b = 1;
+        _exit(0);
+    }
+    EQ(waitpid(child, &status, 0), child);
+    EQ(WTERMSIG(status), SIGSEGV);
+}

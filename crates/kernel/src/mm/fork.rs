@@ -90,6 +90,7 @@ impl Mm {
             texts: self.texts.clone(),
             state: RwLock::new(child),
             deferred: crate::sync::Mutex::default(),
+            waiting: crate::sync::Mutex::default(),
             landmarks: RwLock::new(self.landmarks.read().clone()),
             published: std::sync::OnceLock::new(),
             future: AtomicU32::new(0),

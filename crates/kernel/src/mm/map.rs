@@ -99,7 +99,9 @@ impl Mm {
             prot: request.prot,
             may_write: request.may_write,
             sharing: request.sharing,
-            flags: request.flags | if room { flag::ROOM } else { 0 } | self.future_flags(),
+            flags: request.flags & !flag::PARTS
+                | if room { flag::ROOM } else { 0 }
+                | self.future_flags(),
             source: self.source(request, len)?,
         };
         let mut ops = Vec::new();
@@ -112,8 +114,12 @@ impl Mm {
             ops.push(MapOp::Touch { addr: start, len: ready });
         }
         let replaced = state.areas.remove(start..start + len);
+        let ops = self.wait(request, vma.start..vma.end, &vma.source, ops);
         state.areas.insert(vma);
-        self.apply_later(&ops, replaced).map(|()| start)
+        match ops {
+            Ok(()) => Ok(start),
+            Err(ops) => self.apply_later(&ops, replaced).map(|()| start),
+        }
     }
 
     /// Pages of memory that are certain to be used soon; a hint.

@@ -22,6 +22,7 @@ mod patch;
 mod report;
 mod text;
 pub mod vma;
+mod waiting;
 
 pub use change::{Advice, Left, Moving, Toggle};
 pub use copy::{Direction, WordKey};
@@ -85,6 +86,8 @@ pub struct Mm {
     state: RwLock<State>,
     /// Changes that wait for [`Mm::flush`], while a program is loaded.
     deferred: crate::sync::Mutex<Option<Vec<MapOp>>>,
+    /// Mappings of a library whose other parts follow.
+    waiting: crate::sync::Mutex<Option<waiting::Waiting>>,
     /// Set by the loader.
     pub landmarks: RwLock<Landmarks>,
     /// Made by the first question whose answer can be published.
@@ -125,6 +128,7 @@ impl Mm {
             texts,
             state: RwLock::new(state),
             deferred: crate::sync::Mutex::default(),
+            waiting: crate::sync::Mutex::default(),
             landmarks: RwLock::default(),
             future: AtomicU32::new(0),
             grows: AtomicBool::new(false),
@@ -166,7 +170,9 @@ impl Mm {
             deferred.extend_from_slice(ops);
             return Ok(());
         }
-        self.space.apply(ops).map_err(|e| {
+        let waiting = self.take_waiting();
+        let all = if waiting.is_empty() { ops } else { &[&waiting, ops].concat() };
+        self.space.apply(all).map_err(|e| {
             self.space.kill();
             host_error(e)
         })
@@ -180,7 +186,9 @@ impl Mm {
             drop(held);
             return result;
         }
-        self.space.apply_later(ops, Box::new(held)).map_err(|e| {
+        let waiting = self.take_waiting();
+        let all = if waiting.is_empty() { ops } else { &[&waiting, ops].concat() };
+        self.space.apply_later(all, Box::new(held)).map_err(|e| {
             self.space.kill();
             host_error(e)
         })

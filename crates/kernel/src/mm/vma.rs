@@ -123,6 +123,9 @@ pub mod flag {
     pub const DONTDUMP: u32 = 32;
     /// Begins with the first page of a file: below it is room for trampolines.
     pub const ROOM: u32 = 64;
+    /// Of a request: other parts of the file are going to be mapped over this before anything
+    /// of it is used, as the dynamic loader says by `MAP_DENYWRITE`.
+    pub const PARTS: u32 = 512;
     /// The vDSO.
     pub const VDSO: u32 = 128;
     /// `MAP_GROWSDOWN`: an access below makes it longer.

@@ -124,7 +124,10 @@ pub fn mmap(
     if grows {
         cur.mm().set_growth(cur.task().memory_limits());
     }
-    let flags = if locked { flag::LOCKED } else { 0 } | if grows { flag::GROWS } else { 0 };
+    let parts = flags & MAP_DENYWRITE != 0;
+    let flags = if locked { flag::LOCKED } else { 0 }
+        | if grows { flag::GROWS } else { 0 }
+        | if parts { flag::PARTS } else { 0 };
     let request = MapRequest { place, len, prot, may_write, sharing, file, populate, flags };
     Ok(cur.mm().map(&request, limit)?)
 }
