@@ -7,7 +7,8 @@ core::arch::global_asm!(
     r#"
     .section .text.stub, "ax"
     // Answers that the sentry has published. ecx: {LOCALS} fstat, then stat, lstat, newfstatat,
-    // access, faccessat, futex, readlink, readlinkat, rt_sigprocmask. The registers that are used here are kept where `slow` puts them;
+    // access, faccessat, futex, readlink, readlinkat, rt_sigprocmask,
+    // arch_prctl, rseq. The registers that are used here are kept where `slow` puts them;
     // who is interrupted from `taken` on goes on at `ungiven`.
     .globl published
 published:
@@ -27,12 +28,36 @@ published:
     jmp     taken
 1:
     cmp     ecx, {LOCALS} + 9
-    jne     2b
+    jb      2b
+    ja      own
     cmp     qword ptr gs:[{AREA_LOCALS} + 8 * {LOCAL_SIGMASK}], 0
     je      slow
     cmp     r10, 8
     je      3b
     jmp     slow
+
+    // What concerns nobody but the thread. It may be done twice: who is interrupted goes on at
+    // `slow`.
+own:
+    cmp     qword ptr gs:[{AREA_LOCALS} + 8 * {LOCAL_FUTEX}], 0
+    je      slow
+    cmp     ecx, {LOCALS} + 10
+    jne     1f
+    // arch_prctl(ARCH_SET_FS, address)
+    cmp     edi, 0x1002
+    jne     slow
+    movabs  rcx, {GUEST_END}
+    cmp     rsi, rcx
+    jae     slow
+    wrfsbase rsi
+    xor     r11d, r11d
+    jmp     3f
+1:
+    // rseq: there is none.
+    mov     r11, -38
+3:
+    inc     qword ptr gs:[{AREA_LOCAL_COUNT}]
+    jmp     answer
 
     // futex(address, operation, value, timeout, -, bits), private ones only. Nothing but
     // rcx, r11 and the flags is used: who is interrupted goes on at `slow`.
@@ -76,6 +101,7 @@ futex:
     cmp     dword ptr [r11 + rcx * 4], 0
     jne     1f
     xor     r11d, r11d
+answer:
 2:
     movzx   eax, word ptr gs:[{AREA_FLAGS}]
     add     al, 0x7f

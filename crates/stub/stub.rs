@@ -463,7 +463,7 @@ saved:
     cmp     dword ptr gs:[{AREA_KICKED}], 0
     jne     slow
     mov     rcx, gs:[{AREA_RAX}]
-    cmp     rcx, 272
+    cmp     rcx, 336
     jae     slow
     lea     r11, [rip + local_index]
     movzx   ecx, byte ptr [r11 + rcx]
@@ -646,7 +646,7 @@ filter:
     // Which of AREA_LOCALS answers a call; 0: none; from {LOCALS} on: published answers.
 local_index:
     .set    i, 0
-    .rept   272
+    .rept   336
     .set    v, 0
     .if i == 24
     .set    v, 1
@@ -686,6 +686,10 @@ local_index:
     .set    v, {LOCALS} + 8
     .elseif i == 14
     .set    v, {LOCALS} + 9
+    .elseif i == 158
+    .set    v, {LOCALS} + 10
+    .elseif i == 334
+    .set    v, {LOCALS} + 11
     .endif
     .byte   v
     .set    i, i + 1

@@ -408,3 +408,27 @@ CASE(parts_can_be_left) {
     char cwd[100];
     STREQ((getcwd(cwd, sizeof cwd), cwd), "/");
 }
+static unsigned long fs_base(void) {
+    unsigned long fs;
+    OK(syscall(SYS_arch_prctl, 0x1003, &fs));
+    return fs;
+}
+CASE(bases_of_segments_again_and_again) {
+    unsigned long own = fs_base();
+    for (int i = 0; i < 20; i++) {
+        /* No access to thread-local variables in between. */
+        long set, far, kernel, back;
+        unsigned long got = 0;
+        asm volatile("syscall" : "=a"(set) : "0"(SYS_arch_prctl), "D"(0x1002), "S"(0x12345000 + i) : "rcx", "r11", "memory");
+        asm volatile("syscall" : "=a"(back) : "0"(SYS_arch_prctl), "D"(0x1003), "S"(&got) : "rcx", "r11", "memory");
+        asm volatile("syscall" : "=a"(far) : "0"(SYS_arch_prctl), "D"(0x1002), "S"(0x7ffffffff000) : "rcx", "r11", "memory");
+        asm volatile("syscall" : "=a"(kernel) : "0"(SYS_arch_prctl), "D"(0x1002), "S"(-4096l) : "rcx", "r11", "memory");
+        asm volatile("syscall" : "=a"(back) : "0"(SYS_arch_prctl), "D"(0x1002), "S"(own) : "rcx", "r11", "memory");
+        EQ(set, 0);
+        EQ(got, 0x12345000 + i);
+        EQ(far, -EPERM);
+        EQ(kernel, -EPERM);
+        EQ(back, 0);
+        EQ(fs_base(), own);
+    }
+}
