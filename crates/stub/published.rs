@@ -5,11 +5,37 @@ use super::layout::*;
 
 core::arch::global_asm!(
     r#"
+    // The arguments are what they were.
+    .macro put_back
+    mov     rdi, gs:[{AREA_ARGS}]
+    mov     rsi, gs:[{AREA_ARGS} + 8]
+    mov     rdx, gs:[{AREA_ARGS} + 16]
+    mov     r10, gs:[{AREA_ARGS} + 24]
+    mov     r8, gs:[{AREA_ARGS} + 32]
+    mov     r9, gs:[{AREA_ARGS} + 40]
+    .endm
+
+    // Back to the guest, with the result r11.
+    .macro answer
+    movzx   eax, word ptr gs:[{AREA_FLAGS}]
+    add     al, 0x7f
+    sahf
+    mov     rax, r11
+    jmp     qword ptr gs:[{AREA_AFTER}]
+    .endm
+
+    // The same for who has kept the arguments.
+    .macro give
+    put_back
+    inc     qword ptr gs:[{AREA_LOCAL_COUNT}]
+    answer
+    .endm
+
     .section .text.stub, "ax"
     // Answers that the sentry has published. ecx: {LOCALS} fstat, then stat, lstat, newfstatat,
-    // access, faccessat, futex, readlink, readlinkat, rt_sigprocmask,
-    // arch_prctl, rseq. The registers that are used here are kept where `slow` puts them;
-    // who is interrupted from `taken` on goes on at `ungiven`.
+    // access, faccessat, futex, readlink, readlinkat, rt_sigprocmask, arch_prctl, rseq.
+    // The registers that are used here are kept where `slow` puts them; who is interrupted
+    // from `taken` on goes on at `ungiven`.
     .globl published
 published:
     cmp     ecx, {LOCALS} + 6
@@ -57,7 +83,7 @@ own:
     mov     r11, -38
 3:
     inc     qword ptr gs:[{AREA_LOCAL_COUNT}]
-    jmp     answer
+    answer
 
     // futex(address, operation, value, timeout, -, bits), private ones only. Nothing but
     // rcx, r11 and the flags is used: who is interrupted goes on at `slow`.
@@ -101,13 +127,8 @@ futex:
     cmp     dword ptr [r11 + rcx * 4], 0
     jne     1f
     xor     r11d, r11d
-answer:
 2:
-    movzx   eax, word ptr gs:[{AREA_FLAGS}]
-    add     al, 0x7f
-    sahf
-    mov     rax, r11
-    jmp     qword ptr gs:[{AREA_AFTER}]
+    answer
 1:
     dec     qword ptr gs:[{AREA_LOCAL_COUNT}]
     jmp     slow
@@ -243,16 +264,8 @@ sigmask:
 masked:
     cmp     dword ptr gs:[{AREA_PENDING}], 0
     jne     6f
-    mov     rdx, gs:[{AREA_ARGS} + 16]
-    mov     r10, gs:[{AREA_ARGS} + 24]
-    mov     r8, gs:[{AREA_ARGS} + 32]
-    mov     r9, gs:[{AREA_ARGS} + 40]
-    inc     qword ptr gs:[{AREA_LOCAL_COUNT}]
-    movzx   eax, word ptr gs:[{AREA_FLAGS}]
-    add     al, 0x7f
-    sahf
-    mov     eax, 0
-    jmp     qword ptr gs:[{AREA_AFTER}]
+    xor     r11d, r11d
+    give
 6:
     mov     r8, gs:[{AREA_OLD_MASK}]
     xchg    gs:[{AREA_MASK}], r8
@@ -348,28 +361,12 @@ check:
 2:
     cmp     r9d, [r8 + {ENTRY_SEQ}]
     jne     ungiven
-    mov     rdi, gs:[{AREA_ARGS}]
-    mov     rsi, gs:[{AREA_ARGS} + 8]
-    mov     rdx, gs:[{AREA_ARGS} + 16]
-    mov     r10, gs:[{AREA_ARGS} + 24]
-    mov     r8, gs:[{AREA_ARGS} + 32]
-    mov     r9, gs:[{AREA_ARGS} + 40]
-    inc     qword ptr gs:[{AREA_LOCAL_COUNT}]
-    movzx   eax, word ptr gs:[{AREA_FLAGS}]
-    add     al, 0x7f
-    sahf
-    mov     rax, r11
-    jmp     qword ptr gs:[{AREA_AFTER}]
+    give
     .globl given
 given:
     .globl ungiven
 ungiven:
-    mov     rdi, gs:[{AREA_ARGS}]
-    mov     rsi, gs:[{AREA_ARGS} + 8]
-    mov     rdx, gs:[{AREA_ARGS} + 16]
-    mov     r10, gs:[{AREA_ARGS} + 24]
-    mov     r8, gs:[{AREA_ARGS} + 32]
-    mov     r9, gs:[{AREA_ARGS} + 40]
+    put_back
     jmp     slow
     .globl published_end
 published_end:
