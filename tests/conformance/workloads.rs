@@ -64,7 +64,7 @@ awk '{c[$2]++; s+=$1} END {n=0; for (k in c) n++; printf "%d %.0f %d\n", n, s, N
         "sqlite3",
         20_000,
         500_000,
-        r#"printf 'create table t(a integer primary key, b text);\nbegin;\nwith recursive c(x) as (select 1 union all select x+1 from c where x<%d) insert into t select x, hex(x*7919) from c;\ncommit;\ncreate index i on t(b);\nselect count(*), sum(a), max(b) from t;\npragma integrity_check;\npragma journal_mode=wal;\nupdate t set b=b||a where a%%3=0;\nselect count(*) from t where b like "%%7%%";\n' $N | sqlite3 d.db; sqlite3 d.db 'vacuum; select count(*) from t'; (sqlite3 d.db 'begin exclusive; select 1;' & sqlite3 -cmd '.timeout 5000' d.db 'select count(*) from t'; wait) | sort; ls"#,
+        r#"printf 'create table t(a integer primary key, b text);\nbegin;\nwith recursive c(x) as (select 1 union all select x+1 from c where x<%d) insert into t select x, hex(x*7919) from c;\ncommit;\ncreate index i on t(b);\nselect count(*), sum(a), max(b) from t;\npragma integrity_check;\npragma journal_mode=wal;\nupdate t set b=b||a where a%%3=0;\nselect count(*) from t where b like "%%7%%";\n' $N | sqlite3 d.db; sqlite3 d.db 'vacuum; select count(*) from t'; (sqlite3 -cmd '.timeout 5000' d.db 'begin exclusive; select 1;' & sqlite3 -cmd '.timeout 5000' d.db 'select count(*) from t'; wait) | sort; ls"#,
     ),
     (
         "rsync",
