@@ -186,9 +186,10 @@ t shell-dash 'exec dash -c "i=0; while [ \$i -lt 200 ]; do /bin/true; i=\$((i+1)
     Session {
         name: "walk",
         script: r#"
-t find 'find /bin /etc /lib /opt /usr /var -xdev 2>/dev/null; true'
-t ls-lR 'ls -lR /usr 2>/dev/null; true'
-t du 'du -s /usr 2>/dev/null; true'
+# 1: something could not be read. A walk that fails has no figure; the others go on.
+t find 'find /bin /etc /lib /opt /usr /var -xdev 2>/dev/null || [ $? -eq 1 ]' || :
+t ls-lR 'ls -lR /usr 2>/dev/null || [ $? -eq 1 ]' || :
+t du 'du -s /usr 2>/dev/null || [ $? -eq 1 ]' || :
 "#,
     },
     Session {

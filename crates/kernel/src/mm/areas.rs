@@ -84,6 +84,29 @@ impl Areas {
         Some(vma)
     }
 
+    /// Whether areas may be split at both ends of the range, as far as their number goes;
+    /// `ENOMEM` if not.
+    pub(super) fn may_split(&self, range: Range<u64>) -> Result<(), Errno> {
+        let inside = |at| self.find(at).is_some_and(|vma| vma.start < at);
+        let more = usize::from(inside(range.start)) + usize::from(inside(range.end));
+        if self.count() + more > MAX_AREAS { Err(Errno::ENOMEM) } else { Ok(()) }
+    }
+
+    /// Makes one of areas in the range, or at its ends, that follow each other in all regards.
+    pub(super) fn join(&mut self, range: Range<u64>) {
+        let starts: Vec<u64> = self.map.range(range.start..=range.end).map(|(s, _)| *s).collect();
+        for start in starts {
+            let pair = self.below(start).zip(self.map.get(&start));
+            let Some((before, vma)) = pair.filter(|(before, vma)| before.goes_on_in(vma)) else {
+                continue;
+            };
+            let whole = Vma { end: vma.end, ..before.clone() };
+            self.take(start);
+            self.take(whole.start);
+            self.insert(whole);
+        }
+    }
+
     fn split(&mut self, at: u64) {
         let Some(vma) = self.find(at) else { return };
         if vma.start == at {

@@ -1,5 +1,6 @@
 //! Changes of existing areas: `mprotect(2)`, `mremap(2)`, `madvise(2)`, `msync(2)`.
 
+use super::areas::MAX_AREAS;
 use super::map::pages;
 use super::vma::{Sharing, Source, Vma, flag};
 use super::{Limits, Mm, PAGE, Placement, State};
@@ -7,6 +8,10 @@ use crate::vfs::InodeRef;
 use chitin_abi::Errno;
 use chitin_platform::{MapOp, Populate, Prot};
 use std::ops::Range;
+
+/// By how many areas a move can make a table longer: both ends of where pages are and go, and
+/// what is left or added.
+const MOST_MORE: usize = 5;
 
 /// What `madvise(2)` can change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,19 +59,22 @@ fn is_of_file(source: &Source) -> bool {
 }
 
 impl State {
-    /// Changes the areas in a range one by one. Where that fails the others stay as they are.
-    fn each(
+    /// Changes the areas in a range one by one. Where that fails the others stay as they are;
+    /// `ENOMEM` if there were too many then.
+    pub(super) fn each(
         &mut self,
         range: Range<u64>,
         mut change: impl FnMut(&mut Self, &mut Vma) -> Result<(), Errno>,
     ) -> Result<(), Errno> {
+        self.areas.may_split(range.clone())?;
         let mut result = Ok(());
-        for mut vma in self.areas.remove(range) {
+        for mut vma in self.areas.remove(range.clone()) {
             if result.is_ok() {
                 result = change(self, &mut vma);
             }
             self.areas.insert(vma);
         }
+        self.areas.join(range);
         result
     }
 }
@@ -260,6 +268,9 @@ impl Mm {
     /// Continues the area that ends at `end` by `by` bytes.
     fn extend(&self, end: u64, by: u64) -> Result<(), Errno> {
         let mut state = self.state.write();
+        if state.areas.count() >= MAX_AREAS {
+            return Err(Errno::ENOMEM);
+        }
         let vma = self.continued(&state, end, by)?;
         let mut ops = Vec::new();
         state.evict_rooms(end..end + by, &mut ops);
@@ -288,6 +299,9 @@ impl Mm {
         let len = old.end - old.start;
         let mut state = self.state.write();
         state.place(Placement::Fixed(to), new_len)?;
+        if state.areas.count() + MOST_MORE > MAX_AREAS {
+            return Err(Errno::ENOMEM);
+        }
         // These may fail: before anything is taken out of the table, and its memory freed.
         let more = match new_len > len {
             true => Some(self.continued(&state, old.end, new_len - len)?),
@@ -388,4 +402,62 @@ fn merge_protects(ops: &mut Vec<MapOp>) {
         }
         _ => false,
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mm::MapRequest;
+    use crate::testing::Guest;
+    use chitin_usermem::{UserAddr, UserMemory};
+
+    const AT: u64 = 0x1000_0000;
+
+    #[test]
+    fn areas_that_are_alike_again_become_one() {
+        let guest = Guest::new();
+        let mm = guest.cur.mm();
+        let before = mm.state.read().areas.count();
+        let request = MapRequest::anonymous(Placement::Fixed(AT), 64 * PAGE, Prot::NONE);
+        mm.map(&request, u64::MAX).unwrap();
+        // As a heap of the C library grows.
+        for page in 0..64 {
+            mm.protect(AT + page * PAGE, PAGE, Prot::RW).unwrap();
+            let rest = usize::from(page < 63);
+            assert_eq!(mm.state.read().areas.count(), before + 1 + rest);
+        }
+        mm.lock(crate::mm::Span::Part(AT + PAGE, PAGE), crate::mm::Lock::ON_FAULT).unwrap();
+        assert_eq!(mm.state.read().areas.count(), before + 3);
+        mm.unlock(crate::mm::Span::Part(AT, 64 * PAGE)).unwrap();
+        assert_eq!(mm.state.read().areas.count(), before + 1);
+        let (mut bytes, at) = ([0; 2], UserAddr(AT + PAGE - 1));
+        mm.write(at, &[1, 2]).unwrap();
+        mm.read(at, &mut bytes).unwrap();
+        assert_eq!(bytes, [1, 2]);
+    }
+
+    #[test]
+    fn no_change_makes_too_many_areas() {
+        let guest = Guest::new();
+        let mm = guest.cur.mm();
+        let len = 2 * MAX_AREAS as u64 * PAGE;
+        mm.map(&MapRequest::anonymous(Placement::Fixed(AT), len, Prot::RW), u64::MAX).unwrap();
+        let every_second = (AT + PAGE..AT + len - PAGE).step_by(2 * PAGE as usize);
+        let failed = every_second.clone().find(|&at| mm.protect(at, PAGE, Prot::R).is_err());
+        let at = failed.expect("there is a limit");
+        let full = mm.state.read().areas.count();
+        assert!(MAX_AREAS - full < 2, "{full} areas");
+        let no_memory = Err(Errno::ENOMEM);
+        assert_eq!(mm.protect(at, PAGE, Prot::R), no_memory);
+        let advice = Advice::Flag(flag::DONTFORK, Toggle::On);
+        assert_eq!(mm.advise(at, PAGE, advice), no_memory);
+        let limits = Limits { space: u64::MAX, locked: u64::MAX, stack: u64::MAX };
+        let moved = mm.remap(at, PAGE, PAGE, Moving::To(0x7000_0000_0000), Left::Nothing, &limits);
+        assert_eq!(moved.map(drop), no_memory);
+        assert_eq!(mm.state.read().areas.count(), full);
+        // Whole areas, and ends of them, go.
+        mm.unmap(AT, PAGE).unwrap();
+        mm.unmap(AT + PAGE, PAGE).unwrap();
+        assert_eq!(mm.unmap(at, PAGE), Ok(()));
+    }
 }

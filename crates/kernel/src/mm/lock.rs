@@ -86,13 +86,13 @@ impl Mm {
         let mut state = self.state.write();
         let (range, end) = reached(&state, span)?;
         let mut ops = Vec::new();
-        for mut vma in state.areas.remove(range) {
+        state.each(range, |state, vma| {
             vma.flags |= flag::LOCKED;
             if lock == Lock::NOW && end.is_ok() {
-                self.make(&mut state, &vma, &mut ops);
+                self.make(state, vma, &mut ops);
             }
-            state.areas.insert(vma);
-        }
+            Ok(())
+        })?;
         self.apply_later(&ops, ())?;
         end
     }
@@ -101,10 +101,10 @@ impl Mm {
     pub fn unlock(&self, span: Span) -> Result<(), Errno> {
         let mut state = self.state.write();
         let (range, end) = reached(&state, span)?;
-        for mut vma in state.areas.remove(range) {
+        state.each(range, |_, vma| {
             vma.flags &= !flag::LOCKED;
-            state.areas.insert(vma);
-        }
+            Ok(())
+        })?;
         end
     }
 

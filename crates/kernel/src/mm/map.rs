@@ -1,5 +1,6 @@
 //! `mmap(2)`, `munmap(2)`, `brk(2)`.
 
+use super::areas::MAX_AREAS;
 use super::patch::ROOM_BELOW;
 use super::vma::{FilePart, Sharing, Source, Vma, flag};
 use super::{COPY_AT_ONCE, COPY_WINDOW, HEAP_ROOM, LAZY_RESERVATION, Mm, PAGE, State};
@@ -90,7 +91,7 @@ impl Mm {
         if state.areas.total().saturating_add(len) > limit {
             return Err(Errno::ENOMEM);
         }
-        if state.areas.count() >= super::areas::MAX_AREAS {
+        if state.areas.count() >= MAX_AREAS {
             return Err(Errno::ENOMEM);
         }
         let vma = Vma {
@@ -225,6 +226,10 @@ impl Mm {
     pub fn unmap(&self, addr: u64, len: u64) -> Result<(), Errno> {
         let range = pages(addr, len).filter(|r| !r.is_empty()).ok_or(Errno::EINVAL)?;
         let mut state = self.state.write();
+        let middle = |v: &Vma| v.start < range.start && range.end < v.end;
+        if state.areas.count() >= MAX_AREAS && state.areas.find(range.start).is_some_and(middle) {
+            return Err(Errno::ENOMEM);
+        }
         let removed = state.areas.remove(range.clone());
         if removed.is_empty() {
             return Ok(());

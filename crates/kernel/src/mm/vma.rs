@@ -194,6 +194,27 @@ impl Vma {
         Self { start: from, end: to, source, ..*self }
     }
 
+    /// Whether `next` could be a part of the same area.
+    pub(super) fn goes_on_in(&self, next: &Self) -> bool {
+        let follows = self.end == next.start
+            && (self.prot, self.may_write, self.sharing)
+                == (next.prot, next.may_write, next.sharing)
+            && self.flags == next.flags;
+        follows
+            && match (&self.source, &next.source) {
+                (Source::Reserved, Source::Reserved) => true,
+                (Source::File(part), Source::File(other)) => {
+                    Arc::ptr_eq(&part.file, &other.file)
+                        && part.offset.checked_add(self.len()) == Some(other.offset)
+                }
+                (
+                    Source::Anon { block, at, origin: None, copies: None },
+                    Source::Anon { block: other, at: behind, origin: None, copies: None },
+                ) => Arc::ptr_eq(block, other) && at + self.len() == *behind,
+                _ => false,
+            }
+    }
+
     /// The same area somewhere else.
     #[must_use]
     pub fn moved_to(&self, start: u64) -> Self {
