@@ -318,6 +318,14 @@ pub trait AddressSpace: Send + Sync {
     /// Makes a context for a new guest thread of this address space.
     fn new_context(self: Arc<Self>) -> Result<Box<dyn Context>, PlatformError>;
 
+    /// Has this address space serve another process, with the mappings that it has: its CPU
+    /// time begins anew, and its published answers are gone. False if it cannot. No context of
+    /// it may exist. Who ran in it before may still do, so the two must be allowed to do to
+    /// each other what they like.
+    fn renew(&self) -> bool {
+        false
+    }
+
     /// The process has ended, and no context of it exists any more: drops `memory` when
     /// nothing of this address space is mapped any more, now or later. The platform may use
     /// the host process again.

@@ -533,6 +533,34 @@ impl GuestMemory {
         unsafe { guarded::copy(dest, source, len) }.map_err(|_| Errno::EFAULT)
     }
 
+    /// Makes a range of `room` bytes at `to` what `len` bytes at `from` are, and zero behind.
+    pub fn renew(&self, from: u64, to: u64, len: u64, room: u64) -> Result<(), Errno> {
+        let mut done = 0;
+        self.pages(from, len, |data, n| {
+            let at = data - from;
+            self.wipe(to + done, at - done)?;
+            self.copy(data, to + at, usize::try_from(n).map_err(|_| Errno::EFAULT)?)?;
+            done = at + n;
+            Ok(())
+        })?;
+        self.wipe(to + done, room - done)
+    }
+
+    /// Zeroes the pages that a range has.
+    fn wipe(&self, offset: u64, len: u64) -> Result<(), Errno> {
+        let (mut at, end) = (offset, offset.saturating_add(len));
+        while let Some((data, n)) = self.next_data(at, end) {
+            // To take them back costs more than to zero a few.
+            if n > SMALL {
+                self.discard(data, n)?
+            } else {
+                self.zero(data, n)?
+            }
+            at = data + n;
+        }
+        Ok(())
+    }
+
     /// Fills a range from `at` of another file on; returns how much there was.
     pub fn fill_from(
         &self,
@@ -652,6 +680,26 @@ mod tests {
             expected[5..8].copy_from_slice(b"abc");
             expected[2 * PAGE as usize] = b'd';
             assert!(content == expected);
+        }
+    }
+
+    #[test]
+    fn a_range_is_renewed_by_another() {
+        let memory = Arc::new(GuestMemory::new().unwrap());
+        let (len, page) = (100 * PAGE, vec![7; PAGE as usize]);
+        let (from, to) = (memory.alloc(len).unwrap(), memory.alloc(len).unwrap());
+        for at in [0, 1, 50] {
+            memory.write(from.offset() + at * PAGE, &page).unwrap();
+        }
+        for at in (0..100).step_by(3).chain(60..90) {
+            memory.write(to.offset() + at * PAGE, &vec![9; PAGE as usize]).unwrap();
+        }
+        memory.renew(from.offset(), to.offset(), 80 * PAGE, len).unwrap();
+        let mut content = vec![1; len as usize];
+        memory.read(to.offset(), &mut content).unwrap();
+        for (at, found) in content.chunks(PAGE as usize).enumerate() {
+            let expected = if [0, 1, 50].contains(&at) { 7 } else { 0 };
+            assert!(found.iter().all(|&b| b == expected), "page {at}");
         }
     }
 

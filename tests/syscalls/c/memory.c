@@ -389,3 +389,18 @@ CASE(refused_advice_takes_nothing_away) {
     anonymous(64, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_POPULATE);
     STREQ(p + 4 * PAGE, "kept");
 }
+CASE(splitting_ends_at_the_limit_of_areas) {
+    enum { MOST = 70000 };
+    char *p = anonymous(2 * MOST, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE);
+    int i = 0;
+    while (i < MOST && !mprotect(p + (2 * i + 1) * PAGE, PAGE, PROT_READ)) i++;
+    EQ(errno, ENOMEM);
+    TRUE(i > 30000 && i < 34000);
+    ERR(ENOMEM, mprotect(p + (2 * i + 1) * PAGE, PAGE, PROT_READ));
+    ERR(EAGAIN, madvise(p + (2 * i + 1) * PAGE, PAGE, MADV_DONTFORK));
+    /* Ends of areas go, and whole ones become alike again. */
+    OK(munmap(p, PAGE));
+    OK(mprotect(p + PAGE, (2 * MOST - 1) * PAGE, PROT_READ | PROT_WRITE));
+    OK(mprotect(p + (2 * i + 1) * PAGE, PAGE, PROT_READ));
+    OK(munmap(p + PAGE, (2 * MOST - 1) * PAGE));
+}

@@ -19,6 +19,11 @@ pub(super) struct Areas {
 }
 
 impl Areas {
+    /// The area that begins at `start`.
+    pub(super) fn at(&self, start: u64) -> Option<&Vma> {
+        self.map.get(&start)
+    }
+
     /// The area that holds `addr`.
     pub(super) fn find(&self, addr: u64) -> Option<&Vma> {
         self.map.range(..=addr).next_back().map(|(_, v)| v).filter(|v| addr < v.end)

@@ -145,6 +145,7 @@ impl Mm {
         let range = pages(addr, len).ok_or(Errno::EINVAL)?;
         let mut state = self.state.write();
         let complete = state.areas.covers(range.clone());
+        state.areas.may_split(range.clone()).map_err(|_| Errno::EAGAIN)?;
         let mut ops = Vec::new();
         let mut dropped = Vec::new();
         let result = state.each(range, |_, vma| {
@@ -450,7 +451,7 @@ mod tests {
         let no_memory = Err(Errno::ENOMEM);
         assert_eq!(mm.protect(at, PAGE, Prot::R), no_memory);
         let advice = Advice::Flag(flag::DONTFORK, Toggle::On);
-        assert_eq!(mm.advise(at, PAGE, advice), no_memory);
+        assert_eq!(mm.advise(at, PAGE, advice), Err(Errno::EAGAIN));
         let limits = Limits { space: u64::MAX, locked: u64::MAX, stack: u64::MAX };
         let moved = mm.remap(at, PAGE, PAGE, Moving::To(0x7000_0000_0000), Left::Nothing, &limits);
         assert_eq!(moved.map(drop), no_memory);

@@ -4,6 +4,7 @@
 //! platform has ready; one with many by the host's own `fork(2)`. Private memory is copied at
 //! once where it is little, else its pages are left to both until one of them stores there.
 
+use super::twin::{Parent, Twin};
 use super::vma::{Sharing, Side, Source, Vma, flag};
 use super::{Mm, PAGE, State, host_error};
 use crate::mm::areas::Areas;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 
 /// Most areas that are mapped anew.
-const MOST_MAPPED: usize = 192;
+pub(super) const MOST_MAPPED: usize = 192;
 /// Most bytes of one area that the child is given with its page tables: it may soon execute
 /// another program.
 const MOST_TOUCHED: u64 = 64 << 10;
@@ -34,6 +35,15 @@ pub enum Company {
     Others,
 }
 
+/// Whether a child may have what is left of one that has ended, and leave that itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Heirs {
+    /// The parent's children may do to each other what they like (`ptrace(2)`).
+    Twins,
+    /// They may not.
+    No,
+}
+
 /// How the child comes to its mappings.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum How {
@@ -44,7 +54,7 @@ enum How {
 impl Mm {
     /// A copy: shared areas are shared, private memory is copied (pages that were never
     /// touched cost nothing).
-    pub fn fork(&self, company: Company) -> Result<Arc<Self>, Errno> {
+    pub fn fork(self: &Arc<Self>, company: Company, heirs: Heirs) -> Result<Arc<Self>, Errno> {
         let mut state = self.state.write();
         if company == Company::Alone {
             self.leave_to_both(&mut state)?;
@@ -52,38 +62,58 @@ impl Mm {
         let charge = self.memory.charge(host_cost(&state.areas))?;
         let few = state.areas.count() <= MOST_MAPPED;
         let how = if few { How::Mapped } else { How::Cloned };
-        let space = match how {
-            How::Mapped => self.texts.platform().new_space(),
-            How::Cloned => self.space.fork(),
+        let heirs = if few { heirs } else { Heirs::No };
+        let mut twin = if heirs == Heirs::Twins { self.take_twin() } else { None };
+        let had = twin.as_mut().map(Twin::left);
+        let mut ops = Vec::new();
+        let mut child = State {
+            areas: Areas::default(),
+            brk: state.brk.clone(),
+            within: state.within.clone(),
+            rooms: had.as_ref().map_or_else(|| state.rooms.clone(), |had| had.rooms.clone()),
+        };
+        if let Some(had) = &had {
+            had.unmap_others(&state, &mut ops);
+        }
+        let mut unmapped = Vec::new();
+        for vma in state.areas.iter() {
+            if vma.flags & flag::DONTFORK != 0 {
+                if how == How::Cloned {
+                    ops.push(MapOp::Unmap { addr: vma.start, len: vma.len() });
+                }
+                continue;
+            }
+            let copy = match had.as_ref().and_then(|had| had.mapped_as(vma, &state)) {
+                Some(there) => self.renew_area(vma, there)?,
+                None => {
+                    let copy = self.copy_area(vma, how, &mut ops)?;
+                    unmapped.push(copy.clone());
+                    copy
+                }
+            };
+            child.areas.insert(copy);
+        }
+        drop(state);
+        if how == How::Mapped {
+            for vma in unmapped {
+                if twin.is_some() {
+                    child.evict_rooms(vma.start..vma.end, &mut ops);
+                }
+                if !is_copied(&vma) && !self.is_for_later(&vma) {
+                    self.emit(&mut child, &vma, &mut ops, Populate::Lazy);
+                }
+            }
+        }
+        let (space, held) = match (twin.map(Twin::into_left), how) {
+            (Some(left), _) => (Ok(left.space), Some(left.areas)),
+            (None, How::Mapped) => (self.texts.platform().new_space(), None),
+            (None, How::Cloned) => (self.space.fork(), None),
         };
         let space = space.map_err(|e| match host_error(e) {
             Errno::ENOMEM => Errno::EAGAIN,
             other => other,
         })?;
-        let mut child = State {
-            areas: Areas::default(),
-            brk: state.brk.clone(),
-            within: state.within.clone(),
-            rooms: state.rooms.clone(),
-        };
-        let mut ops = Vec::new();
-        for vma in state.areas.iter() {
-            if vma.flags & flag::DONTFORK == 0 {
-                child.areas.insert(self.copy_area(vma, how, &mut ops)?);
-            } else if how == How::Cloned {
-                ops.push(MapOp::Unmap { addr: vma.start, len: vma.len() });
-            }
-        }
-        drop(state);
-        if how == How::Mapped {
-            let unchanged: Vec<Vma> = (child.areas.iter())
-                .filter(|vma| !is_copied(vma) && !self.is_for_later(vma))
-                .cloned()
-                .collect();
-            for vma in unchanged {
-                self.emit(&mut child, &vma, &mut ops, Populate::Lazy);
-            }
-        }
+        let parent = (heirs == Heirs::Twins).then(|| Parent::of(self, &child));
         let child = Arc::new(Self {
             space,
             memory: self.memory.clone(),
@@ -96,10 +126,32 @@ impl Mm {
             future: AtomicU32::new(0),
             grows: AtomicBool::new(self.grows()),
             growth: crate::sync::Mutex::new(*self.growth.lock()),
+            parent,
+            twins: crate::sync::Mutex::default(),
+            foreign: AtomicBool::new(self.is_foreign()),
             _charge: Some(charge),
         });
-        child.apply_later(&ops, ())?;
+        child.apply_later(&ops, held)?;
         Ok(child)
+    }
+
+    /// The child's area where the one that a twin has is mapped as it is to be.
+    fn renew_area(&self, vma: &Vma, there: &Vma) -> Result<Vma, Errno> {
+        let mut copy = vma.clone();
+        copy.flags &= !flag::LOCKED;
+        let both = (&vma.source, &there.source, &mut copy.source);
+        if let (
+            Source::Anon { block, at, .. },
+            Source::Anon { block: own, at: place, .. },
+            Source::Anon { block: to, at: to_at, copies, .. },
+        ) = both
+            && is_copied(vma)
+        {
+            let len = if vma.flags & flag::WIPEONFORK == 0 { vma.len() } else { 0 };
+            self.memory.renew(block.offset() + at, own.offset() + place, len, vma.len())?;
+            (*to, *to_at, *copies) = (own.clone(), *place, None);
+        }
+        Ok(copy)
     }
 
     /// Marks the areas whose pages parent and child have together from now on.
@@ -178,7 +230,7 @@ fn host_cost(areas: &Areas) -> u64 {
 }
 
 /// Whether a child gets memory of its own for the area at once.
-fn is_copied(vma: &Vma) -> bool {
+pub(super) fn is_copied(vma: &Vma) -> bool {
     let own = matches!(vma.source, Source::Anon { copies: None, .. });
     (own || vma.flags & flag::WIPEONFORK != 0 && !matches!(vma.source, Source::File(_)))
         && vma.sharing == Sharing::Private

@@ -21,17 +21,17 @@ mod map;
 mod patch;
 mod report;
 mod text;
+mod twin;
 pub mod vma;
 mod waiting;
 
 pub use change::{Advice, Left, Moving, Toggle};
 pub use copy::{Direction, WordKey};
-pub use fork::Company;
+pub use fork::{Company, Heirs};
 pub use lock::{Limits, Lock, Span};
 pub use map::{MapRequest, Placement, USER_END, USER_START};
 pub use patch::Texts;
 pub use report::{Detail, MapLine, MmSizes};
-use vma::Hold;
 pub use vma::{FilePart, Sharing, Side, Source, Vma};
 
 use crate::published::Published;
@@ -41,7 +41,7 @@ use chitin_abi::Errno;
 use chitin_platform::{AddressSpace, MapOp, PlatformError};
 use chitin_usermem::GuestMemory;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Bytes of a page.
@@ -98,6 +98,12 @@ pub struct Mm {
     grows: AtomicBool,
     /// Up to where they may.
     growth: crate::sync::Mutex<Limits>,
+    /// Whose copy it is, if it may be its twin when it has ended.
+    parent: Option<twin::Parent>,
+    /// Children that have ended, for the next ones.
+    twins: crate::sync::Mutex<Vec<twin::Twin>>,
+    /// A thread has, or had, other rights than the program began with.
+    foreign: AtomicBool,
     /// What the host needs for it, if it is a copy.
     _charge: Option<chitin_usermem::Charge>,
 }
@@ -133,6 +139,9 @@ impl Mm {
             future: AtomicU32::new(0),
             grows: AtomicBool::new(false),
             growth: crate::sync::Mutex::default(),
+            parent: None,
+            twins: crate::sync::Mutex::default(),
+            foreign: AtomicBool::new(false),
             _charge: None,
             published: OnceLock::new(),
         })
@@ -152,6 +161,18 @@ impl Mm {
     /// Patched text, as those who may do to each other what they like share it.
     pub(crate) fn texts(&self) -> &Texts {
         &self.texts
+    }
+
+    /// Says that a thread has these credentials.
+    pub(crate) fn note_cred(&self, cred: &crate::cred::Cred) {
+        if !self.may_patch(cred) {
+            self.foreign.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether a thread has, or had, other rights than the program began with.
+    fn is_foreign(&self) -> bool {
+        self.foreign.load(Ordering::SeqCst)
     }
 
     /// The sandbox's memory file.
@@ -265,13 +286,13 @@ impl Mm {
 
 impl Drop for Mm {
     fn drop(&mut self) {
-        // The pages are given to others when nothing of them is mapped here any more, which
-        // may be later. Files are closed now: who waits for the end of the process sees that.
-        let areas = std::mem::take(&mut self.state.get_mut().areas);
-        let mut held: Vec<Hold> = areas.into_iter().map(|vma| vma.source.into()).collect();
-        if self.memory.is_limited() && self.space.clear().is_ok() {
-            held.clear();
+        if self.become_twin() {
+            return;
         }
-        self.space.retire(Box::new(held));
+        let mut areas = std::mem::take(&mut self.state.get_mut().areas);
+        if self.memory.is_limited() && self.space.clear().is_ok() {
+            areas = Areas::default();
+        }
+        twin::retire(&*self.space, areas);
     }
 }

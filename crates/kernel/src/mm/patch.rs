@@ -11,6 +11,7 @@
 
 use super::map::USER_START;
 use super::text::{Site, Text};
+use super::twin::Parents;
 use super::vma::{FilePart, Sharing, Source, Vma};
 use super::{Mm, PAGE, State};
 use crate::cred::Cred;
@@ -68,6 +69,8 @@ pub struct Texts {
     copied: Arc<AtomicU64>,
     /// How often its owner's processes have executed a program, by file and version.
     execs: Mutex<HashMap<((u64, u64), u64), u32>>,
+    /// Of all owners.
+    parents: Arc<Parents>,
 }
 
 /// The rooms of a process, by first address; `None` where something is in the way.
@@ -76,18 +79,24 @@ pub(super) type Rooms = BTreeMap<u64, Option<Arc<TextRef>>>;
 /// A text as a process has it.
 pub(super) struct TextRef(Arc<Text>);
 
+impl TextRef {
+    pub(super) fn is_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
 impl Texts {
     /// None yet.
     #[must_use]
     pub fn new(platform: Arc<dyn Platform>, memory: Arc<GuestMemory>) -> Arc<Self> {
-        Self::owned(platform, memory, None, Arc::default())
+        Self::owned(platform, memory, None, (Arc::default(), Arc::default()))
     }
 
     fn owned(
         platform: Arc<dyn Platform>,
         memory: Arc<GuestMemory>,
         owner: Option<Owner>,
-        copied: Arc<AtomicU64>,
+        (copied, parents): (Arc<AtomicU64>, Arc<Parents>),
     ) -> Arc<Self> {
         Arc::new(Self {
             platform,
@@ -97,6 +106,7 @@ impl Texts {
             texts: Mutex::default(),
             copied,
             execs: Mutex::default(),
+            parents,
         })
     }
 
@@ -109,11 +119,17 @@ impl Texts {
             return texts.clone();
         }
         let (platform, memory) = (self.platform.clone(), self.memory.clone());
-        let texts = Self::owned(platform, memory, Some(owner), self.copied.clone());
+        let common = (self.copied.clone(), self.parents.clone());
+        let texts = Self::owned(platform, memory, Some(owner), common);
         if owners.len() < MAX_OWNERS {
             owners.insert(owner, texts.clone());
         }
         texts
+    }
+
+    /// Who has twins.
+    pub(super) fn parents(&self) -> &Parents {
+        &self.parents
     }
 
     /// What runs the guests.
@@ -200,7 +216,7 @@ impl Texts {
 }
 
 /// Where the room of a file's mapping begins, if it can have one.
-fn room_of(vma: &Vma) -> Option<(&FilePart, u64)> {
+pub(super) fn room_of(vma: &Vma) -> Option<(&FilePart, u64)> {
     let Source::File(part) = &vma.source else { return None };
     if vma.sharing != Sharing::Private || vma.prot != Prot::RX {
         return None;
@@ -250,9 +266,11 @@ impl Mm {
         vma.map_ops(ops, how);
         let Some((part, base)) = room_of(vma) else { return };
         let Some(text) = self.texts.find(part) else { return };
-        if state.enter(&text, base) {
-            text.mapped(&self.memory, &*part.map);
-            text.ops(base, part.offset..part.offset + vma.len(), ops);
+        text.mapped(&self.memory, &*part.map);
+        let range = part.offset..part.offset + vma.len();
+        // A room is in the table if it is mapped.
+        if text.is_patched_in(&range) && state.enter(&text, base) {
+            text.ops(base, range, ops);
         }
     }
 

@@ -170,6 +170,14 @@ impl Text {
         }
     }
 
+    /// Whether something is patched in this range of the file.
+    pub(super) fn is_patched_in(&self, range: &Range<u64>) -> bool {
+        let state = self.state.lock();
+        let overlaps = |copied: &Range<u64>| copied.start < range.end && range.start < copied.end;
+        state.copy.as_ref().is_some_and(|(copied, _)| overlaps(copied))
+            || state.pages.range(range.clone()).next().is_some()
+    }
+
     /// Appends what maps the room at `base` and what is patched in this range of the file.
     pub(super) fn ops(&self, base: u64, range: Range<u64>, ops: &mut Vec<MapOp>) {
         let mut map = |addr, len, offset, populate| {
@@ -182,10 +190,7 @@ impl Text {
             (start..copied.end.min(range.end), block.offset() + (start - copied.start))
         });
         let copy = copy.filter(|(part, _)| !part.is_empty());
-        let mut pages = state.pages.range(range).peekable();
-        if copy.is_none() && pages.peek().is_none() {
-            return;
-        }
+        let pages = state.pages.range(range);
         map(base, ROOM_LEN, self.code.offset(), Populate::Lazy);
         let place = base + ROOM_BELOW;
         if let Some((part, offset)) = copy {

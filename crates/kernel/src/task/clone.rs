@@ -5,7 +5,7 @@ use crate::cred::Cred;
 use crate::error::SysError;
 use crate::fd::{FdEntry, FdTable};
 use crate::kernel::Kernel;
-use crate::mm::{Company, Mm, host_error};
+use crate::mm::{Company, Heirs, Mm, host_error};
 use crate::signal::{SigHandlers, SigSet, TaskSignals};
 use crate::sync::{Mutex, RwLock};
 use crate::time::cpu_limit::CpuLimit;
@@ -77,7 +77,11 @@ pub async fn clone_task(cur: &mut CurrentTask, request: CloneRequest) -> Result<
     } else {
         // The task and its current half hold it.
         let alone = Arc::strong_count(cur.mm()) <= 2;
-        cur.mm().fork(if alone { Company::Alone } else { Company::Others })?
+        let dumpable = parent.process.dumpable.load(Ordering::SeqCst);
+        cur.mm().fork(
+            if alone { Company::Alone } else { Company::Others },
+            if dumpable { Heirs::Twins } else { Heirs::No },
+        )?
     };
     let mut ctx = mm.space().clone().new_context().map_err(|e| match host_error(e) {
         Errno::ENOMEM => Errno::EAGAIN,

@@ -226,6 +226,9 @@ impl Task {
             self.process.dumpable.store(false, Ordering::SeqCst);
             self.parent_death_signal.store(0, Ordering::Relaxed);
         }
+        if let Some(mm) = self.mm() {
+            mm.note_cred(&cred);
+        }
         *self.cred.write() = Arc::new(cred);
         self.limit_growth();
         self.publish_identity();

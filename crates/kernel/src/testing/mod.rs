@@ -64,6 +64,9 @@ impl AddressSpace for NoSpace {
     fn new_context(self: Arc<Self>) -> Result<Box<dyn Context>, PlatformError> {
         Ok(Box::new(NoContext(Regs::default())))
     }
+    fn renew(&self) -> bool {
+        true
+    }
     fn retire(&self, _memory: Box<dyn std::any::Any + Send>) {}
     fn kill(&self) {}
 }

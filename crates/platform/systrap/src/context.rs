@@ -455,7 +455,11 @@ impl Thread {
                     area.set(AREA_RAX, self.result);
                     REPLY_RESULT
                 }
-                (Some(old), _) if self.cpuid.is_some() || frame::needs_frame(old, &self.regs) => {
+                (Some(old), _)
+                    if self.cpuid.is_some()
+                        || frame::needs_frame(old, &self.regs)
+                            && !frame::store_flags(area, &self.regs) =>
+                {
                     REPLY_TRAP
                 }
                 (Some(_), fp) => {

@@ -168,12 +168,27 @@ pub(crate) fn store_call(area: &Block, regs: &Regs) {
     area.set(AREA_FSBASE, regs.fs_base);
 }
 
+/// Flags that a trampoline keeps: those of `lahf`, and the overflow flag.
+const CALL_FLAGS: u64 = 0x8d5;
+
 /// Whether a trampoline cannot make this change of registers.
 pub(crate) fn needs_frame(old: &Regs, new: &Regs) -> bool {
     old.rcx != new.rcx
         || old.r11 != new.r11
         || old.eflags != new.eflags
         || old.gs_base != new.gs_base
+}
+
+/// Whether the registers are such as a system call leaves behind, so that a trampoline can
+/// make all of them; sets the flags that it is to make then.
+pub(crate) fn store_flags(area: &Block, regs: &Regs) -> bool {
+    let after_call = regs.rcx == regs.rip && regs.r11 == regs.eflags && regs.gs_base == 0;
+    if !after_call || regs.eflags & !CALL_FLAGS != 0x202 {
+        return false;
+    }
+    let flags = (regs.eflags as u32 & 0xd5 | 2) << 8 | regs.eflags as u32 >> 11 & 1;
+    area.u32(AREA_FLAGS).store(flags, Ordering::Relaxed);
+    true
 }
 
 /// Writes an empty frame for a thread that has not run: initial vector state.

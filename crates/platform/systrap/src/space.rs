@@ -38,9 +38,11 @@ pub(crate) struct Space {
     /// Host threads without a guest thread.
     idle: Mutex<Vec<HostThread>>,
     /// CPU time of the stub before this space, in nanoseconds.
-    time_before: u64,
+    time_before: AtomicU64,
     /// The stub belongs to another space now.
     retired: AtomicBool,
+    /// It is to die.
+    killed: AtomicBool,
     /// Its published answers, if there ever were any.
     region: OnceLock<Arc<Region>>,
 }
@@ -128,8 +130,9 @@ impl Space {
             stub,
             areas: AtomicU64::new(0),
             idle: Mutex::default(),
-            time_before,
+            time_before: AtomicU64::new(time_before),
             retired: AtomicBool::new(false),
+            killed: AtomicBool::new(false),
             region: OnceLock::new(),
         })
     }
@@ -139,11 +142,18 @@ impl Space {
         lock(&self.idle).push(host);
     }
 
-    /// Its host thread, if the stub can serve another process: one that ever had several
-    /// could still run guest code in a thread that seems to wait.
+    /// Whether the stub can serve another process: one that ever had several threads could
+    /// still run guest code in one that seems to wait.
+    fn had_one_thread(&self) -> bool {
+        self.areas.load(Ordering::Relaxed) == 1
+            && !self.killed.load(Ordering::SeqCst)
+            && !self.stub.is_dead()
+    }
+
+    /// Its host thread, if so.
     fn reusable(&self) -> Option<(HostThread, Layout)> {
         let layout = (*lock(&self.zygote.frames))?;
-        if self.areas.load(Ordering::Relaxed) != 1 || self.stub.is_dead() {
+        if !self.had_one_thread() {
             return None;
         }
         let host = lock(&self.idle).pop()?;
@@ -243,6 +253,17 @@ impl AddressSpace for Space {
         Ok(Box::new(self.thread(layout)?))
     }
 
+    fn renew(&self) -> bool {
+        if !self.had_one_thread() || lock(&self.idle).is_empty() {
+            return false;
+        }
+        self.time_before.store(self.stub.cpu_time().unwrap_or(0), Ordering::Relaxed);
+        if let Some(region) = self.region.get() {
+            region.clear();
+        }
+        true
+    }
+
     fn retire(&self, memory: Box<dyn Any + Send>) {
         let Some((host, layout)) = self.reusable() else {
             self.stub.kill_holding(memory);
@@ -260,12 +281,14 @@ impl AddressSpace for Space {
 
     fn kill(&self) {
         if !self.retired.load(Ordering::SeqCst) {
+            self.killed.store(true, Ordering::SeqCst);
             self.stub.kill();
         }
     }
 
     fn cpu_time(&self) -> Option<u64> {
-        self.stub.cpu_time().map(|time| time.saturating_sub(self.time_before))
+        let before = self.time_before.load(Ordering::Relaxed);
+        self.stub.cpu_time().map(|time| time.saturating_sub(before))
     }
 }
 
