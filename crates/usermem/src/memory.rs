@@ -25,8 +25,6 @@ const MOST_KEPT: u64 = 64 << 20;
 const MOST_KEPT_INSIDE: u64 = 64 << 10;
 /// Most bytes of short ranges that may keep pages and are not counted.
 const MOST_UNCOUNTED: u64 = 4 << 20;
-/// Most bytes that are zeroed by one host call.
-const ZEROES: usize = 256 << 10;
 
 /// The memory file and the sentry's view of it. Offsets are byte offsets into
 /// the file. All copies are plain stores and loads that race with the guest;
@@ -134,17 +132,24 @@ impl Filling {
     fn reach(&mut self, from: u64, to: u64) -> Result<(), Errno> {
         let gap = self.stale.start..from.min(self.stale.end);
         if gap.start < gap.end {
-            self.block.memory.zero_pages(gap.start, gap.end - gap.start)?;
+            self.block.memory.zero(gap.start, gap.end - gap.start)?;
         }
         self.stale.start = self.stale.start.max(to);
         Ok(())
     }
 
+    /// Whether what begins at `start` in the file has pages already.
+    fn is_stale(&self, start: u64) -> bool {
+        self.stale.contains(&start)
+    }
+
     /// Appends bytes at `at` in the block.
     pub fn write(&mut self, at: u64, bytes: &[u8]) -> Result<(), Errno> {
         let start = self.block.offset + at;
+        let stale = self.is_stale(start);
         self.reach(start, start + bytes.len() as u64)?;
-        self.block.memory.write_fresh(start, bytes)
+        let memory = &self.block.memory;
+        if stale { memory.write(start, bytes) } else { memory.write_fresh(start, bytes) }
     }
 
     /// Appends, from the block's beginning on, what `len` bytes at `from` in the file have in
@@ -158,8 +163,13 @@ impl Filling {
         let memory = self.block.memory.clone();
         memory.pages(from, len, |data, n| {
             let to = self.block.offset + (data - from);
+            let (stale, len) = (self.is_stale(to), usize::try_from(n).map_err(|_| Errno::EFAULT)?);
             self.reach(to, to + n)?;
-            memory.copy_fresh(data, to, usize::try_from(n).map_err(|_| Errno::EFAULT)?)?;
+            if stale {
+                memory.copy(data, to, len)?
+            } else {
+                memory.copy_fresh(data, to, len)?
+            }
             copied(data, n);
             Ok(())
         })
@@ -302,18 +312,6 @@ impl GuestMemory {
         }
         self.discard(offset, len).ok()?;
         keep(offset..offset, true)
-    }
-
-    /// Stores zeroes without a fault for each page.
-    fn zero_pages(&self, offset: u64, len: u64) -> Result<(), Errno> {
-        static ZERO: [u8; ZEROES] = [0; ZEROES];
-        let mut done = 0;
-        while done < len {
-            let n = usize::try_from(len - done).unwrap_or(ZEROES).min(ZEROES);
-            self.write_fresh(offset + done, ZERO.get(..n).unwrap_or_default())?;
-            done += n as u64;
-        }
-        Ok(())
     }
 
     /// Gives the pages of free ranges back to the host.

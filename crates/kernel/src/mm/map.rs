@@ -1,6 +1,7 @@
 //! `mmap(2)`, `munmap(2)`, `brk(2)`.
 
 use super::areas::MAX_AREAS;
+use super::images::Found;
 use super::patch::ROOM_BELOW;
 use super::vma::{FilePart, Sharing, Source, Vma, flag};
 use super::{COPY_AT_ONCE, COPY_WINDOW, HEAP_ROOM, LAZY_RESERVATION, Mm, PAGE, State};
@@ -153,6 +154,13 @@ impl Mm {
 
     /// Memory with a file's content.
     fn copy_of(&self, part: &FilePart, len: u64) -> Result<Arc<Block>, Errno> {
+        let images = self.texts.images();
+        let found = images.find(part, len);
+        if let Found::Kept(image) = &found {
+            let mut copy = self.memory.fill(len)?;
+            copy.write(0, image)?;
+            return copy.finish();
+        }
         let mut buf = vec![0_u8; usize::try_from(COPY_WINDOW.min(len)).map_err(|_| Errno::ENOMEM)?];
         let mut copy = self.memory.fill(len)?;
         let mut done = 0;
@@ -163,8 +171,14 @@ impl Mm {
             if n == 0 {
                 break;
             }
-            copy.write(done, piece.get(..n).unwrap_or_default())?;
+            let piece = piece.get(..n).unwrap_or_default();
+            copy.write(done, piece)?;
             done += n as u64;
+            if let Found::Again(key) = &found
+                && n as u64 == len
+            {
+                images.keep(*key, piece);
+            }
         }
         copy.finish()
     }

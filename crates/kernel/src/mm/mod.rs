@@ -16,6 +16,7 @@ mod areas;
 mod change;
 mod copy;
 mod fork;
+mod images;
 mod lock;
 mod map;
 mod patch;

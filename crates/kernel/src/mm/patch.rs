@@ -9,6 +9,7 @@
 //! The areas of a process know nothing of this: copies from and to guest memory see the
 //! file. Lock: one for all texts, innermost.
 
+use super::images::Images;
 use super::map::USER_START;
 use super::text::{Site, Text};
 use super::twin::Parents;
@@ -65,12 +66,20 @@ pub struct Texts {
     owner: Option<Owner>,
     owners: Mutex<HashMap<Owner, Arc<Texts>>>,
     texts: Mutex<HashMap<((u64, u64), u64), Arc<Text>>>,
-    /// Bytes of copies, of all owners.
-    copied: Arc<AtomicU64>,
+    common: Arc<Common>,
     /// How often its owner's processes have executed a program, by file and version.
     execs: Mutex<HashMap<((u64, u64), u64), u32>>,
-    /// Of all owners.
-    parents: Arc<Parents>,
+}
+
+/// What is of all owners.
+#[derive(Default)]
+struct Common {
+    /// Bytes of copies of text.
+    copied: Arc<AtomicU64>,
+    /// Who has twins.
+    parents: Parents,
+    /// Initial data of files.
+    images: Images,
 }
 
 /// The rooms of a process, by first address; `None` where something is in the way.
@@ -89,14 +98,14 @@ impl Texts {
     /// None yet.
     #[must_use]
     pub fn new(platform: Arc<dyn Platform>, memory: Arc<GuestMemory>) -> Arc<Self> {
-        Self::owned(platform, memory, None, (Arc::default(), Arc::default()))
+        Self::owned(platform, memory, None, Arc::default())
     }
 
     fn owned(
         platform: Arc<dyn Platform>,
         memory: Arc<GuestMemory>,
         owner: Option<Owner>,
-        (copied, parents): (Arc<AtomicU64>, Arc<Parents>),
+        common: Arc<Common>,
     ) -> Arc<Self> {
         Arc::new(Self {
             platform,
@@ -104,9 +113,8 @@ impl Texts {
             owner,
             owners: Mutex::default(),
             texts: Mutex::default(),
-            copied,
+            common,
             execs: Mutex::default(),
-            parents,
         })
     }
 
@@ -119,8 +127,7 @@ impl Texts {
             return texts.clone();
         }
         let (platform, memory) = (self.platform.clone(), self.memory.clone());
-        let common = (self.copied.clone(), self.parents.clone());
-        let texts = Self::owned(platform, memory, Some(owner), common);
+        let texts = Self::owned(platform, memory, Some(owner), self.common.clone());
         if owners.len() < MAX_OWNERS {
             owners.insert(owner, texts.clone());
         }
@@ -129,7 +136,12 @@ impl Texts {
 
     /// Who has twins.
     pub(super) fn parents(&self) -> &Parents {
-        &self.parents
+        &self.common.parents
+    }
+
+    /// Initial data of files.
+    pub(super) fn images(&self) -> &Images {
+        &self.common.images
     }
 
     /// What runs the guests.
@@ -171,7 +183,7 @@ impl Texts {
         if texts.len() >= MAX_TEXTS {
             return None;
         }
-        let text = Arc::new(Text::new(file, version, &self.memory, &self.copied)?);
+        let text = Arc::new(Text::new(file, version, &self.memory, &self.common.copied)?);
         texts.insert((file, version), text.clone());
         Some(text)
     }
@@ -263,15 +275,24 @@ impl State {
 impl Mm {
     /// Appends what maps an area, with the patches that its text has.
     pub(super) fn emit(&self, state: &mut State, vma: &Vma, ops: &mut Vec<MapOp>, how: Populate) {
-        vma.map_ops(ops, how);
-        let Some((part, base)) = room_of(vma) else { return };
-        let Some(text) = self.texts.find(part) else { return };
-        text.mapped(&self.memory, &*part.map);
-        let range = part.offset..part.offset + vma.len();
-        // A room is in the table if it is mapped.
-        if text.is_patched_in(&range) && state.enter(&text, base) {
-            text.ops(base, range, ops);
+        let patched = self.patched(vma).filter(|(text, base, range)| {
+            // A room is in the table if it is mapped.
+            text.is_patched_in(range) && state.enter(text, *base)
+        });
+        let Some((text, base, range)) = patched else { return vma.map_ops(ops, how) };
+        if !text.is_copied(&range) {
+            vma.map_ops(ops, how);
         }
+        text.ops(base, range, ops);
+    }
+
+    /// The text that an area shows, where its room begins, and which part of the file it is.
+    fn patched(&self, vma: &Vma) -> Option<(Arc<Text>, u64, Range<u64>)> {
+        let (part, base) = room_of(vma)?;
+        let text = self.texts.find(part)?;
+        let range = part.offset..part.offset + vma.len();
+        text.mapped(&self.memory, &*part.map, &range);
+        Some((text, base, range))
     }
 
     /// Whether a thread with these credentials may have this address space's text patched:

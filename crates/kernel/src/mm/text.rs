@@ -18,10 +18,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Most patched pages of a file.
 const MAX_PAGES: usize = 512;
-/// Times that a text was mapped since its last change, and pages that lie alone, before it is
-/// copied.
+/// Times that a text was mapped since its last change, and pages that lie alone, before a long
+/// one is copied.
 const CALM: u32 = 6;
 const FEW_PAGES: usize = 3;
+/// A text of at most this length is copied for one page, in bytes.
+const SHORT: u64 = 512 << 10;
 /// Longest copy of a text, and all copies of a sandbox, in bytes.
 const COPY_MAX: u64 = 2 << 20;
 const COPIES_MAX: u64 = 64 << 20;
@@ -53,6 +55,8 @@ pub(super) struct TextState {
     pub(super) room: Room,
     /// Pages that lie alone, by byte offset in the file.
     pages: BTreeMap<u64, Arc<Block>>,
+    /// Byte offsets in the file between which areas show it as text.
+    shown: Range<u64>,
     /// Byte offsets in the file of what was copied, and the copy.
     copy: Option<(Range<u64>, Arc<Block>)>,
     /// Pages and copies that have been replaced; processes may still map them.
@@ -121,6 +125,11 @@ impl TextState {
         if let Some((old, _)) = &self.copy {
             range = old.start.min(range.start)..old.end.max(range.end);
         }
+        // All of it, so that an area needs one mapping, if that is not too much.
+        let shown = self.shown.start.min(range.start)..self.shown.end.max(range.end);
+        if shown.end - shown.start <= COPY_MAX {
+            range = shown;
+        }
         let len = range.end - range.start;
         if len > COPY_MAX || copied.load(Ordering::Relaxed) + len > COPIES_MAX {
             return Ok(());
@@ -160,14 +169,27 @@ impl Text {
         Some(Self { file, version, code, state: Mutex::default(), copied: copied.clone() })
     }
 
-    /// Counts a mapping of the text; copies it when that is worth it.
-    pub(super) fn mapped(&self, memory: &Arc<GuestMemory>, map: &dyn Mappable) {
+    /// Counts a mapping of this part of the file; copies it when that is worth it.
+    pub(super) fn mapped(&self, memory: &Arc<GuestMemory>, map: &dyn Mappable, range: &Range<u64>) {
         let mut state = self.state.lock();
+        let shown = &mut state.shown;
+        *shown = match shown.is_empty() {
+            true => range.clone(),
+            false => shown.start.min(range.start)..shown.end.max(range.end),
+        };
         state.calm = state.calm.saturating_add(1);
-        if state.calm == CALM && state.pages.len() > FEW_PAGES {
+        let is_short = state.shown.end - state.shown.start <= SHORT && !state.pages.is_empty();
+        if state.calm == CALM && (is_short || state.pages.len() > FEW_PAGES) {
             // Without it every page is mapped alone.
             let _ = state.copy(memory, map, &self.copied);
         }
+    }
+
+    /// Whether all of this range of the file is copied.
+    pub(super) fn is_copied(&self, range: &Range<u64>) -> bool {
+        let state = self.state.lock();
+        let copied = state.copy.as_ref().map(|(copied, _)| copied);
+        copied.is_some_and(|copied| copied.start <= range.start && range.end <= copied.end)
     }
 
     /// Whether something is patched in this range of the file.

@@ -8,7 +8,7 @@ use crate::context::HostThread;
 use crate::frame::Layout;
 use crate::publish::Region;
 use crate::stub::{Op, Stub};
-use crate::zygote::Zygote;
+use crate::zygote::{Waiting, Zygote};
 use chitin_platform::Answers;
 use std::any::Any;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -16,6 +16,12 @@ use std::sync::{Arc, OnceLock, Weak};
 
 /// Most stubs that wait to be emptied; whoever comes then does it alone.
 const MOST_WAITING: usize = 4;
+
+/// How often the CPU is left to the thread of a stub, until it has come to the trap.
+const MOST_YIELDS: usize = 64;
+
+/// On another CPU than it was bound to before, if it was to one.
+struct Away(Option<usize>);
 
 /// A stub without a process.
 pub(crate) struct Used {
@@ -30,9 +36,9 @@ pub(crate) struct Used {
 }
 
 impl Used {
-    /// Empties it, and keeps it for the next process.
-    fn empty(self, zygote: &Zygote) {
-        let Self { stub, host, layout, region, memory } = self;
+    /// Empties it, and keeps it for the next process; `away` from the CPU where it was.
+    fn empty(self, zygote: &Zygote, away: Option<Away>) {
+        let Self { stub, mut host, layout, region, memory } = self;
         if stub.perform(&[Op::unmap_all()]).is_err() {
             stub.kill_holding(memory);
             return;
@@ -42,7 +48,20 @@ impl Used {
             // The next program must not read what this one has asked.
             region.clear();
         }
-        zygote.keep(stub, host, &layout);
+        host.send_back(&layout);
+        if let Some(Away(cpu)) = away {
+            // Whoever takes it need not fetch it: that it waits for it costs nobody anything.
+            let back = (0..MOST_YIELDS).any(|_| {
+                std::thread::yield_now();
+                host.is_back(&layout)
+            });
+            if back && let Some(cpu) = cpu {
+                host.move_to(cpu);
+                stub.move_to(cpu);
+            }
+        }
+        let time = stub.cpu_time().unwrap_or(0);
+        zygote.keep(Waiting { stub, host, time });
     }
 }
 
@@ -74,17 +93,18 @@ impl Cleaner {
             },
             None => used,
         };
-        left.empty(zygote);
+        left.empty(zygote, None);
     }
 }
 
 fn clean(zygote: &Weak<Zygote>, queue: &Receiver<Used>) {
     while let Ok(used) = queue.recv() {
         let Some(zygote) = zygote.upgrade() else { return };
+        let before = used.host.cpu();
         if let Some(cpu) = crate::sys::current_cpu() {
             used.host.move_to(cpu);
             used.stub.move_to(cpu);
         }
-        used.empty(&zygote);
+        used.empty(&zygote, Some(Away(before)));
     }
 }

@@ -286,6 +286,11 @@ impl HostThread {
         self.shared.move_to(cpu);
     }
 
+    /// The CPU that it is bound to.
+    pub(crate) fn cpu(&self) -> Option<usize> {
+        Some(self.shared.cpu.load(Ordering::Relaxed)).filter(|&cpu| cpu != usize::MAX)
+    }
+
     /// Whether it has come there.
     pub(crate) fn is_back(&self, layout: &Layout) -> bool {
         self.shared.has_stopped()

@@ -7,7 +7,7 @@ use crate::layout::*;
 use crate::parker::Workers;
 use crate::publish::Region;
 use crate::stub::{Op, Stub, lock};
-use crate::zygote::{CALIBRATE, Zygote};
+use crate::zygote::{CALIBRATE, Waiting, Zygote};
 use chitin_platform::{
     AddressSpace, Answers, Backing, Context, MapOp, PlatformError, Populate, Prot,
 };
@@ -108,8 +108,8 @@ impl Space {
         workers: &Arc<Workers>,
     ) -> Result<Arc<Self>, PlatformError> {
         let layout = *lock(&zygote.frames);
-        if let Some((stub, host)) = layout.and_then(|layout| zygote.pooled(&layout)) {
-            let time = stub.cpu_time().unwrap_or(0);
+        if let Some(waiting) = layout.and_then(|layout| zygote.pooled(&layout)) {
+            let Waiting { stub, host, time } = waiting;
             let space = Self::over(stub, zygote, workers, time);
             space.areas.store(1, Ordering::Relaxed);
             space.recycle(host);

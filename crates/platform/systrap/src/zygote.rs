@@ -38,10 +38,18 @@ pub(crate) struct Zygote {
     replies: Mutex<Vec<Reply>>,
     stubs: Mutex<Stubs>,
     /// Stubs without a process, the longest waiting first.
-    pool: Mutex<VecDeque<(Arc<Stub>, HostThread)>>,
+    pool: Mutex<VecDeque<Waiting>>,
     pub(crate) cleaner: Cleaner,
     pub(crate) frames: Mutex<Option<crate::frame::Layout>>,
     changes: &'static AtomicU64,
+}
+
+/// A stub that waits for a process.
+pub(crate) struct Waiting {
+    pub(crate) stub: Arc<Stub>,
+    pub(crate) host: HostThread,
+    /// CPU time that it has used, in nanoseconds.
+    pub(crate) time: u64,
 }
 
 #[derive(Default)]
@@ -254,22 +262,21 @@ impl Zygote {
     }
 
     /// Keeps a stub that has lost its process, and the host thread that it has.
-    pub(crate) fn keep(&self, stub: Arc<Stub>, mut host: HostThread, layout: &Layout) {
-        host.send_back(layout);
+    pub(crate) fn keep(&self, waiting: Waiting) {
         let mut pool = lock(&self.pool);
-        pool.push_back((stub, host));
+        pool.push_back(waiting);
         let surplus = if pool.len() > MOST_POOLED { pool.pop_front() } else { None };
         drop(pool);
-        if let Some((stub, _)) = surplus {
+        if let Some(Waiting { stub, .. }) = surplus {
             stub.kill();
         }
     }
 
     /// A stub that waits for a process.
-    pub(crate) fn pooled(&self, layout: &Layout) -> Option<(Arc<Stub>, HostThread)> {
+    pub(crate) fn pooled(&self, layout: &Layout) -> Option<Waiting> {
         let mut pool = lock(&self.pool);
-        pool.retain(|(stub, _)| !stub.is_dead());
-        let ready = pool.iter().position(|(_, host)| host.is_back(layout))?;
+        pool.retain(|waiting| !waiting.stub.is_dead());
+        let ready = pool.iter().position(|waiting| waiting.host.is_back(layout))?;
         pool.remove(ready)
     }
 }
