@@ -61,6 +61,8 @@ pub struct Kernel {
     pub memory: Arc<GuestMemory>,
     /// Patched call sites.
     pub texts: Arc<crate::mm::Texts>,
+    /// Headers of programs.
+    pub(crate) executables: crate::exec::Known,
     /// What every program has mapped to read clocks.
     pub vdso: Option<crate::exec::Vdso>,
     /// All tasks and processes by number.
@@ -122,6 +124,7 @@ impl Kernel {
         let texts = crate::mm::Texts::new(config.platform.clone(), config.memory.clone());
         Arc::new(Self {
             texts,
+            executables: crate::exec::Known::default(),
             vdso: crate::exec::Vdso::new(&*config.platform, &config.memory),
             platform: config.platform,
             executor: config.executor,

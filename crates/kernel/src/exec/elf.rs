@@ -2,11 +2,13 @@
 
 use super::{functions, random_pages};
 use crate::mm::{FilePart, MapRequest, Mm, PAGE, Placement, Sharing, USER_END};
+use crate::sync::Mutex;
 use crate::vfs::{File, Mappable};
 use chitin_abi::elf::*;
 use chitin_abi::{Errno, Pod};
 use chitin_platform::{Platform, Populate, Prot};
 use chitin_usermem::UserAddr;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Most program headers.
@@ -55,12 +57,23 @@ pub(super) enum Role {
 
 /// The parts of an executable that matter.
 pub(super) struct Executable {
+    headers: Arc<Headers>,
+    map: Arc<dyn Mappable>,
+}
+
+struct Headers {
     header: Ehdr,
     segments: Vec<Phdr>,
     /// Path of the dynamic linker.
-    pub(super) interpreter: Option<Vec<u8>>,
-    map: Arc<dyn Mappable>,
+    interpreter: Option<Vec<u8>>,
 }
+
+/// Headers of files that were executed, by file and version: they are not read again.
+#[derive(Default)]
+pub struct Known(Mutex<HashMap<((u64, u64), u64), Arc<Headers>>>);
+
+/// Most files whose headers are known.
+const MAX_KNOWN: usize = 64;
 
 /// Where it came to lie.
 #[derive(Clone, Copy, Debug)]
@@ -79,10 +92,8 @@ fn page_down(addr: u64) -> u64 {
     addr & !(PAGE - 1)
 }
 
-impl Executable {
-    /// Reads and checks the headers of a file.
-    pub(super) fn read(file: &Arc<File>) -> Result<Self, Errno> {
-        let map = file.ops().mappable().ok_or(Errno::EACCES)?;
+impl Headers {
+    fn read(map: &Arc<dyn Mappable>) -> Result<Self, Errno> {
         let head = Head::read(map.clone())?;
         let mut header = Ehdr::zeroed();
         head.get(0, header.as_bytes_mut())?;
@@ -107,19 +118,9 @@ impl Executable {
             None => None,
         };
         let segments: Vec<Phdr> = all.into_iter().filter(|p| p.p_type == PT_LOAD).collect();
-        let this = Self { header, segments, interpreter, map };
+        let this = Self { header, segments, interpreter };
         this.check()?;
         Ok(this)
-    }
-
-    /// The file.
-    pub(super) fn pages(&self) -> &Arc<dyn Mappable> {
-        &self.map
-    }
-
-    /// Byte offsets of `cpuid` instructions in the file.
-    pub(super) fn cpuid_sites(&self, platform: &dyn Platform) -> Vec<u64> {
-        functions::cpuid_sites(&*self.map, &self.header, &self.segments, platform)
     }
 
     /// Segments are in order, do not overlap, and lie where a guest may have memory.
@@ -138,13 +139,48 @@ impl Executable {
         }
         if self.segments.is_empty() { Err(Errno::ENOEXEC) } else { Ok(()) }
     }
+}
+
+impl Executable {
+    /// Reads and checks the headers of a file, or finds them.
+    pub(super) fn read(known: &Known, file: &Arc<File>) -> Result<Self, Errno> {
+        let map = file.ops().mappable().ok_or(Errno::EACCES)?;
+        let key = map.version().map(|version| (map.id(), version));
+        if let Some(headers) = key.and_then(|key| known.0.lock().get(&key).cloned()) {
+            return Ok(Self { headers, map });
+        }
+        let headers = Arc::new(Headers::read(&map)?);
+        if let Some(key) = key {
+            let mut known = known.0.lock();
+            if known.len() >= MAX_KNOWN {
+                known.clear();
+            }
+            known.insert(key, headers.clone());
+        }
+        Ok(Self { headers, map })
+    }
+
+    /// Path of the dynamic linker.
+    pub(super) fn interpreter(&self) -> Option<&[u8]> {
+        self.headers.interpreter.as_deref()
+    }
+
+    /// The file.
+    pub(super) fn pages(&self) -> &Arc<dyn Mappable> {
+        &self.map
+    }
+
+    /// Byte offsets of `cpuid` instructions in the file.
+    pub(super) fn cpuid_sites(&self, platform: &dyn Platform) -> Vec<u64> {
+        functions::cpuid_sites(&*self.map, &self.headers.header, &self.headers.segments, platform)
+    }
 
     fn bias(&self, mm: &Mm, role: Role, span: (u64, u64)) -> Result<u64, Errno> {
-        if self.header.e_type == ET_EXEC {
+        if self.headers.header.e_type == ET_EXEC {
             return Ok(0);
         }
         let base = match role {
-            Role::Program if self.interpreter.is_some() => PIE_BASE + random_pages(28),
+            Role::Program if self.headers.interpreter.is_some() => PIE_BASE + random_pages(28),
             // A static PIE, or a linker that is run by hand, leaves that place free.
             _ => mm.choose(span.1 - span.0)?,
         };
@@ -153,19 +189,21 @@ impl Executable {
 
     /// Maps the segments.
     pub(super) fn map(&self, mm: &Mm, file: &Arc<File>, role: Role) -> Result<Mapped, Errno> {
-        let (Some(first), Some(last)) = (self.segments.first(), self.segments.last()) else {
+        let (Some(first), Some(last)) =
+            (self.headers.segments.first(), self.headers.segments.last())
+        else {
             return Err(Errno::ENOEXEC);
         };
         let start = page_down(first.p_vaddr);
         let end = (last.p_vaddr + last.p_memsz).next_multiple_of(PAGE);
         let bias = self.bias(mm, role, (start, end))?;
         let mut headers = 0;
-        for p in &self.segments {
+        for p in &self.headers.segments {
             self.map_segment(mm, file, p, bias)?;
-            let holds =
-                p.p_offset <= self.header.e_phoff && self.header.e_phoff < p.p_offset + p.p_filesz;
+            let holds = p.p_offset <= self.headers.header.e_phoff
+                && self.headers.header.e_phoff < p.p_offset + p.p_filesz;
             if holds {
-                headers = bias.wrapping_add(p.p_vaddr + (self.header.e_phoff - p.p_offset));
+                headers = bias.wrapping_add(p.p_vaddr + (self.headers.header.e_phoff - p.p_offset));
             }
         }
         if role == Role::Program {
@@ -175,9 +213,9 @@ impl Executable {
         }
         Ok(Mapped {
             bias,
-            entry: bias.wrapping_add(self.header.e_entry),
+            entry: bias.wrapping_add(self.headers.header.e_entry),
             headers,
-            count: self.header.e_phnum,
+            count: self.headers.header.e_phnum,
             end: bias.wrapping_add(end),
         })
     }

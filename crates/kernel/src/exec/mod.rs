@@ -11,6 +11,7 @@ mod script;
 mod stack;
 mod vdso;
 
+pub use elf::Known;
 pub use vdso::Vdso;
 
 use crate::cred::Cred;
@@ -104,11 +105,12 @@ pub fn load(
 ) -> Result<Image, Errno> {
     let comm = comm_of(&program.path);
     let program = script::resolve(program, open)?;
-    let executable = elf::Executable::read(&program.file)?;
-    let interpreter = match &executable.interpreter {
+    let known = &kernel.executables;
+    let executable = elf::Executable::read(known, &program.file)?;
+    let interpreter = match executable.interpreter() {
         Some(path) => {
             let file = open(path)?;
-            let found = elf::Executable::read(&file).map_err(|e| match e {
+            let found = elf::Executable::read(known, &file).map_err(|e| match e {
                 Errno::ENOEXEC => Errno::ELIBBAD,
                 other => other,
             })?;

@@ -174,9 +174,8 @@ impl Mm {
             let piece = piece.get(..n).unwrap_or_default();
             copy.write(done, piece)?;
             done += n as u64;
-            if let Found::Again(key) = &found
-                && n as u64 == len
-            {
+            if let Found::Again(key) = &found {
+                // Short ones are read at once; behind the end of the file is zero.
                 images.keep(*key, piece);
             }
         }
