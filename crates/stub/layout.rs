@@ -79,6 +79,8 @@ pub const WAITERS_FACTOR: u64 = 0x9e37_79b1;
 pub const LOCAL_SIGMASK: u64 = 11;
 /// Signals that cannot be blocked: `SIGKILL`, `SIGSTOP`.
 pub const UNBLOCKABLE: u64 = 1 << 8 | 1 << 18;
+/// Index in AREA_LOCALS of the thread's number.
+pub const LOCAL_GETTID: u64 = 3;
 /// Index in AREA_LOCALS of what says that they are counted.
 pub const LOCAL_FUTEX: u64 = 10;
 /// Byte offset of the entries of paths.
@@ -205,6 +207,8 @@ pub const AREA_MASK: u64 = 208;
 pub const AREA_OLD_MASK: u64 = 216;
 /// u32: bits of what is pending: a signal of the thread (1), of its process (2).
 pub const AREA_PENDING: u64 = 224;
+/// u64 each: what `set_tid_address` and `set_robust_list` were told.
+pub const AREA_EXIT_WORDS: u64 = 232;
 /// u64 each: answers that need no sentry, by the index that `local_index` gives a call; bit 63
 /// says that there is one. Index 0 has none.
 pub const AREA_LOCALS: u64 = 256;

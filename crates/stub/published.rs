@@ -33,7 +33,8 @@ core::arch::global_asm!(
 
     .section .text.stub, "ax"
     // Answers that the sentry has published. ecx: {LOCALS} fstat, then stat, lstat, newfstatat,
-    // access, faccessat, futex, readlink, readlinkat, rt_sigprocmask, arch_prctl, rseq.
+    // access, faccessat, futex, readlink, readlinkat, rt_sigprocmask, arch_prctl, rseq,
+    // set_tid_address, set_robust_list.
     // The registers that are used here are kept where `slow` puts them; who is interrupted
     // from `taken` on goes on at `ungiven`.
     .globl published
@@ -67,6 +68,9 @@ published:
 own:
     cmp     qword ptr gs:[{AREA_LOCALS} + 8 * {LOCAL_FUTEX}], 0
     je      slow
+    cmp     ecx, {LOCALS} + 12
+    je      4f
+    ja      5f
     cmp     ecx, {LOCALS} + 10
     jne     1f
     // arch_prctl(ARCH_SET_FS, address)
@@ -84,6 +88,22 @@ own:
 3:
     inc     qword ptr gs:[{AREA_LOCAL_COUNT}]
     answer
+
+4:
+    // set_tid_address(address): the result is the thread's number.
+    mov     r11, gs:[{AREA_LOCALS} + 8 * {LOCAL_GETTID}]
+    test    r11, r11
+    jns     slow
+    mov     gs:[{AREA_EXIT_WORDS}], rdi
+    mov     r11d, r11d
+    jmp     3b
+5:
+    // set_robust_list(head, 24)
+    cmp     rsi, 24
+    jne     slow
+    mov     gs:[{AREA_EXIT_WORDS} + 8], rdi
+    xor     r11d, r11d
+    jmp     3b
 
     // futex(address, operation, value, timeout, -, bits), private ones only. Nothing but
     // rcx, r11 and the flags is used: who is interrupted goes on at `slow`.
@@ -375,6 +395,8 @@ published_end:
     GUEST_END = const GUEST_END,
     AREA_LOCALS = const AREA_LOCALS,
     LOCAL_FUTEX = const LOCAL_FUTEX,
+    LOCAL_GETTID = const LOCAL_GETTID,
+    AREA_EXIT_WORDS = const AREA_EXIT_WORDS,
     WAITERS_AT = const WAITERS_AT,
     WAITERS_BITS = const WAITERS_BITS,
     WAITERS_FACTOR = const WAITERS_FACTOR,

@@ -690,6 +690,10 @@ local_index:
     .set    v, {LOCALS} + 10
     .elseif i == 334
     .set    v, {LOCALS} + 11
+    .elseif i == 218
+    .set    v, {LOCALS} + 12
+    .elseif i == 273
+    .set    v, {LOCALS} + 13
     .endif
     .byte   v
     .set    i, i + 1

@@ -146,21 +146,38 @@ impl Question {
 
     /// Offers what `fstat(2)` of a descriptor told.
     pub fn file(self, cur: &CurrentTask, fd: i32, file: &Arc<File>, stat: &Stat, kept: Kept) {
+        let (Some(changes), Some(published)) = (self.0, cur.mm().published()) else { return };
+        let hash = hash_of((changes, fd, Arc::as_ptr(file).addr()));
+        if published.state.lock().is_repeated(hash) {
+            self.put_file(cur, fd, file, stat, kept);
+        }
+    }
+
+    fn put_file(self, cur: &CurrentTask, fd: i32, file: &Arc<File>, stat: &Stat, kept: Kept) {
         let (Some(changes), Some(until)) = (self.0, kept.until()) else { return };
         let Some(published) = cur.mm().published() else { return };
         let Some(at) = usize::try_from(fd).ok().filter(|&n| n < published.answers.files()) else {
             return;
         };
-        let hash = hash_of((changes, at, Arc::as_ptr(file).addr()));
-        if !published.state.lock().is_repeated(hash) {
-            return;
-        }
         cur.task().files().publish(fd, file, published, || {
             let mut state = published.state.lock();
             let view = state.view(cur.task());
             published.answers.put_file(at, Stamp { view, changes, until }, stat.as_bytes());
             cur.task().set_view(view);
         });
+    }
+
+    /// Offers what `fstat(2)` of a file that was just opened would tell: most programs ask.
+    pub fn opened(self, cur: &CurrentTask, fd: i32, file: &Arc<File>) {
+        let (Some(changes), Some(published)) = (self.0, cur.mm().published()) else { return };
+        let fits = usize::try_from(fd).is_ok_and(|n| n < published.answers.files());
+        // Its own opening may have changed something.
+        if !fits || changes::settled() != Some(changes) {
+            return;
+        }
+        if let Ok((attr, kept)) = crate::syscall::attr::file_attr_kept(file) {
+            self.put_file(cur, fd, file, &crate::syscall::attr::stat_of(&attr), kept);
+        }
     }
 
     /// Offers the answer to a question about a path relative to the working directory.

@@ -444,6 +444,15 @@ pub trait Kicker: Send + Sync {
     /// [`Kicker::mask`] is looked at.
     fn set_pending(&self, _whose: Whose, _pending: bool) {}
 
+    /// What the thread has set by `set_tid_address(2)` and `set_robust_list(2)`, if the platform
+    /// answers these without asking ([`LocalCall::Futex`]); anything else may be in it.
+    fn exit_words(&self) -> Option<[u64; 2]> {
+        None
+    }
+
+    /// Sets it; the context is not running.
+    fn set_exit_words(&self, _words: [u64; 2]) {}
+
     /// How many calls were answered that way.
     fn answered(&self) -> u64 {
         0

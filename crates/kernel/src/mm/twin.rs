@@ -185,6 +185,8 @@ impl Mm {
         {
             return false;
         }
+        // Its end wipes what is published: not what the next child has by then.
+        drop(self.published.take());
         let (space, areas) = (self.space.clone(), std::mem::take(&mut state.areas));
         let left = Left { space, areas, rooms: std::mem::take(&mut state.rooms) };
         let mut twins = parent.twins.lock();

@@ -29,7 +29,7 @@ fn last(flags: u32) -> Last {
     if flags & AT_SYMLINK_NOFOLLOW != 0 { Last::NoFollow } else { Last::Follow }
 }
 
-fn stat_of(a: &Attr) -> Stat {
+pub(crate) fn stat_of(a: &Attr) -> Stat {
     Stat {
         st_dev: a.dev,
         st_ino: a.ino,
@@ -53,7 +53,7 @@ fn stat_of(a: &Attr) -> Stat {
 }
 
 /// The same, and how long they may be told again.
-fn file_attr_kept(file: &File) -> Result<(Attr, Kept), Errno> {
+pub(crate) fn file_attr_kept(file: &File) -> Result<(Attr, Kept), Errno> {
     match file.path().and_then(|p| p.dentry.inode()) {
         Some(inode) => inode.attr_kept(),
         None => Ok((file.ops().attr(), Kept::No)),

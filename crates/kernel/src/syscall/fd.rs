@@ -5,6 +5,7 @@ use super::path_of;
 use crate::error::{Restart, SysError, SysResult};
 use crate::fd::{FdEntry, close_entry};
 use crate::pipe::{self, PipeEnd, Privileged};
+use crate::published::Question;
 use crate::task::CurrentTask;
 use crate::vfs::async_io::{Owner, set_async};
 use crate::vfs::open::{self, OpenHow};
@@ -41,9 +42,12 @@ async fn do_open(cur: &mut CurrentTask, dirfd: i32, path: UserPath, how: OpenHow
     if how.flags & (O_CREAT | O_TRUNC) != 0 {
         cur.task().files().has_room(cur.task().process.limit(RLIMIT_NOFILE))?;
     }
+    let question = Question::new(cur.task());
     let file = open::open(cur, dirfd, &path, how).await?;
     cur.task().kernel.opened(cur.task(), &file, how.flags);
-    install(cur, file, how.flags & O_CLOEXEC != 0).map(number).map_err(Into::into)
+    let fd = install(cur, file.clone(), how.flags & O_CLOEXEC != 0)?;
+    question.opened(cur, fd, &file);
+    Ok(number(fd))
 }
 
 /// `open(2)`: flags that are unknown are ignored, as Linux does here.

@@ -29,7 +29,7 @@ pub fn get_robust_list(
     head: UserPtr<u64>,
     len: UserPtr<u64>,
 ) -> SysResult {
-    let list = inspected(cur, tid)?.exit_words.lock().robust_list;
+    let list = inspected(cur, tid)?.exit_words().robust_list;
     len.write(&**cur.mm(), &24)?;
     head.write(&**cur.mm(), &list.0)?;
     Ok(0)

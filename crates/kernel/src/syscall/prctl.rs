@@ -90,7 +90,7 @@ pub fn prctl(cur: &mut CurrentTask, option: i32, a: u64, b: u64, c: u64, d: u64)
         PR_SET_TSC if a == PR_TSC_ENABLE => {}
         PR_GET_TSC => UserPtr::<i32>::new(UserAddr(a)).write(&*mm, &1)?,
         PR_GET_TID_ADDRESS => {
-            let at = task.exit_words.lock().clear_child_tid.0;
+            let at = task.exit_words().clear_child_tid.0;
             UserPtr::<u64>::new(UserAddr(a)).write(&*mm, &at)?;
         }
         PR_GET_SECCOMP => {}

@@ -7,6 +7,7 @@ use crate::error::{SysError, SysResult};
 use crate::exec::{self, ARG_MAX, ARG_STRLEN_MAX, Program};
 use crate::fd::close_entry;
 use crate::signal::valid;
+use crate::task::ExitWords;
 use crate::task::{
     ChildEvent, CloneRequest, CurrentTask, ExitStatus, Pid, PidFd, Process, WaitWhom, Waited,
     become_only_thread, clone_task, wait_child,
@@ -339,7 +340,7 @@ async fn do_execve(
     task.process.dumpable.store(dumpable, std::sync::atomic::Ordering::SeqCst);
     task.set_cred(cred);
     *task.comm.lock() = image.comm;
-    *task.exit_words.lock() = crate::task::ExitWords::default();
+    task.set_exit_words(ExitWords::default());
     let before = std::mem::replace(&mut *task.process.exe.lock(), running);
     drop(before);
     task.process.family.lock().execed = true;
@@ -520,8 +521,9 @@ pub async fn waitid(
 
 /// `set_tid_address(2)`.
 pub fn set_tid_address(cur: &mut CurrentTask, addr: UserAddr) -> SysResult {
-    cur.task().exit_words.lock().clear_child_tid = addr;
-    Ok(number(cur.task().tid()))
+    let task = cur.task();
+    task.set_exit_words(ExitWords { clear_child_tid: addr, ..task.exit_words() });
+    Ok(number(task.tid()))
 }
 
 /// `set_robust_list(2)`.
@@ -529,7 +531,8 @@ pub fn set_robust_list(cur: &mut CurrentTask, head: UserAddr, len: usize) -> Sys
     if len != 24 {
         return Err(Errno::EINVAL.into());
     }
-    cur.task().exit_words.lock().robust_list = head;
+    let task = cur.task();
+    task.set_exit_words(ExitWords { robust_list: head, ..task.exit_words() });
     Ok(0)
 }
 

@@ -19,7 +19,7 @@ pub(super) fn finish(cur: CurrentTask, status: ExitStatus) {
     if let Some(trace) = &task.kernel.trace {
         trace.ended(task.tid(), status);
     }
-    let words = *task.exit_words.lock();
+    let words = task.exit_words();
     // Nobody else is told of words in memory that goes away with this thread.
     if Arc::strong_count(&mm) > 2 {
         futex::exit_robust_list(&task, &mm, words.robust_list);

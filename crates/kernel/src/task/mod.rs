@@ -106,6 +106,18 @@ pub struct ExitWords {
     pub robust_list: UserAddr,
 }
 
+impl From<[u64; 2]> for ExitWords {
+    fn from([tid, list]: [u64; 2]) -> Self {
+        Self { clear_child_tid: UserAddr(tid), robust_list: UserAddr(list) }
+    }
+}
+
+impl From<ExitWords> for [u64; 2] {
+    fn from(words: ExitWords) -> Self {
+        [words.clear_child_tid.0, words.robust_list.0]
+    }
+}
+
 /// A guest thread.
 pub struct Task {
     /// The thread's number; changes only when `execve(2)` makes it the first thread.
@@ -129,7 +141,7 @@ pub struct Task {
     /// Name (`PR_SET_NAME`), at most 15 bytes.
     pub comm: Mutex<Vec<u8>>,
     /// Words that its end changes.
-    pub exit_words: Mutex<ExitWords>,
+    exit_words: Mutex<ExitWords>,
     /// Whom to tell when it stops using its parent's memory.
     vfork: Mutex<Option<Arc<Vfork>>>,
     /// `PR_SET_PDEATHSIG`.
@@ -263,8 +275,26 @@ impl Task {
     /// Gives the task another thread of the platform, or none.
     pub(crate) fn attach(&self, thread: Option<Arc<dyn Kicker>>) {
         self.signals.lock().keep_by(thread.clone());
+        if let Some(thread) = &thread {
+            thread.set_exit_words(self.exit_words().into());
+        }
         *self.kicker.lock() = thread;
         self.publish_identity();
+    }
+
+    /// Words that its end changes. Its memory, or the platform, may say anything.
+    pub(crate) fn exit_words(&self) -> ExitWords {
+        let kicker = self.kicker.lock().clone();
+        let kept = kicker.and_then(|kicker| kicker.exit_words());
+        kept.map_or_else(|| *self.exit_words.lock(), ExitWords::from)
+    }
+
+    /// Sets them; it is not running.
+    pub(crate) fn set_exit_words(&self, words: ExitWords) {
+        if let Some(kicker) = &*self.kicker.lock() {
+            kicker.set_exit_words(words.into());
+        }
+        *self.exit_words.lock() = words;
     }
 
     /// Tells the platform whether signals of its process are pending.

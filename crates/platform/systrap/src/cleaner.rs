@@ -11,7 +11,7 @@ use crate::stub::{Op, Stub};
 use crate::zygote::{Waiting, Zygote};
 use chitin_platform::Answers;
 use std::any::Any;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// Most stubs that wait to be emptied; whoever comes then does it alone.
@@ -19,6 +19,10 @@ const MOST_WAITING: usize = 4;
 
 /// How often the CPU is left to the thread of a stub, until it has come to the trap.
 const MOST_YIELDS: usize = 64;
+
+/// How long the thread sleeps between looks for the next stub, and how often.
+const NAP: std::time::Duration = std::time::Duration::from_micros(100);
+const MOST_NAPS: u32 = 30;
 
 /// On another CPU than it was bound to before, if it was to one.
 struct Away(Option<usize>);
@@ -97,8 +101,21 @@ impl Cleaner {
     }
 }
 
+/// The next stub. After one others come soon, as a rule, and to wake a thread of another CPU
+/// costs whoever does it more than to leave it something.
+fn next(queue: &Receiver<Used>) -> Option<Used> {
+    for _ in 0..MOST_NAPS {
+        match queue.try_recv() {
+            Ok(used) => return Some(used),
+            Err(TryRecvError::Empty) => std::thread::sleep(NAP),
+            Err(TryRecvError::Disconnected) => return None,
+        }
+    }
+    queue.recv().ok()
+}
+
 fn clean(zygote: &Weak<Zygote>, queue: &Receiver<Used>) {
-    while let Ok(used) = queue.recv() {
+    while let Some(used) = next(queue) {
         let Some(zygote) = zygote.upgrade() else { return };
         let before = used.host.cpu();
         if let Some(cpu) = crate::sys::current_cpu() {

@@ -209,6 +209,15 @@ impl Kicker for Shared {
         };
     }
 
+    fn exit_words(&self) -> Option<[u64; 2]> {
+        Some([self.area.get(AREA_EXIT_WORDS), self.area.get(AREA_EXIT_WORDS + 8)])
+    }
+
+    fn set_exit_words(&self, [tid, list]: [u64; 2]) {
+        self.area.set(AREA_EXIT_WORDS, tid);
+        self.area.set(AREA_EXIT_WORDS + 8, list);
+    }
+
     fn set_view(&self, view: u64) {
         self.area.set(AREA_VIEW, view);
     }
