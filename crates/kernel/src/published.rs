@@ -33,6 +33,25 @@ const REMEMBERED: usize = 256;
 /// Views of an address space that are remembered.
 const VIEWS: usize = 4;
 
+/// Directories of which threads ask for one name after the other that are remembered.
+const RUNS: usize = 6;
+/// Names that are looked up ahead, and how many a program may leave out.
+const AHEAD: usize = 12;
+const LEFT_OUT: usize = 3;
+
+/// A directory whose names somebody asks for in order.
+#[derive(Default)]
+struct Run {
+    /// Hash of the way there and of the question.
+    way: u64,
+    /// The last name that was asked for, or answered ahead.
+    last: Box<[u8]>,
+    /// The count of changes when that was.
+    changes: u64,
+    /// Answers ahead were not used: something changes in between.
+    off: bool,
+}
+
 /// By what threads may share answers.
 struct View {
     number: u64,
@@ -53,6 +72,8 @@ struct State {
     views: Vec<View>,
     /// Hashes of the questions that were asked last.
     asked: Box<[u64; REMEMBERED]>,
+    /// The one that was used last at the end.
+    runs: Vec<Run>,
 }
 
 /// What an address space has published.
@@ -63,7 +84,8 @@ pub struct Published {
 
 impl Published {
     pub(crate) fn new(space: &dyn AddressSpace) -> Option<Arc<Self>> {
-        let state = State { views: Vec::new(), asked: Box::new([0; REMEMBERED]) };
+        let asked = Box::new([0; REMEMBERED]);
+        let state = State { views: Vec::new(), asked, runs: Vec::new() };
         Some(Arc::new(Self { answers: space.answers()?, state: Mutex::new(state) }))
     }
 
@@ -113,6 +135,17 @@ impl State {
     fn is_repeated(&mut self, hash: u64) -> bool {
         let index = usize::try_from(hash).unwrap_or(0) % REMEMBERED;
         self.asked.get_mut(index).is_some_and(|old| std::mem::replace(old, hash) == hash)
+    }
+
+    /// Takes out what is known of a directory; makes room if nothing is.
+    fn run(&mut self, way: u64) -> Option<Run> {
+        if let Some(at) = self.runs.iter().position(|run| run.way == way) {
+            return Some(self.runs.remove(at));
+        }
+        if self.runs.len() >= RUNS {
+            self.runs.remove(0);
+        }
+        None
     }
 
     /// The number of the task's view.
@@ -194,16 +227,21 @@ impl Question {
         if path.len() > published.answers.path_max() {
             return;
         }
-        let kind = match ask {
-            PathAsk::Stat => 8,
-            PathAsk::Lstat => 9,
-            PathAsk::Readlink => 10,
-            PathAsk::Access(mode) => mode,
-        };
         let mut state = published.state.lock();
-        if !state.is_repeated(hash_of((changes, kind, path))) {
-            return;
+        if state.is_repeated(hash_of((changes, kind(ask), path))) {
+            self.put_path(cur, published, &mut state, (ask, path), (result, until));
         }
+    }
+
+    fn put_path(
+        self,
+        cur: &CurrentTask,
+        published: &Published,
+        state: &mut State,
+        (ask, path): (PathAsk, &[u8]),
+        (result, until): (Result<Option<&Stat>, Errno>, Option<u64>),
+    ) {
+        let Some(changes) = self.0 else { return };
         let view = state.view(cur.task());
         let most = Executor::now().saturating_add(PATH_LIFE);
         let until = Some(until.map_or(most, |u| u.min(most)));
@@ -213,6 +251,72 @@ impl Question {
         };
         published.answers.put_path(ask, path, Stamp { view, changes, until }, value, stat);
         cur.task().set_view(view);
+    }
+
+    /// A program has asked for this path. Where it asks for the names of a directory in the order of
+    /// their bytes, the next ones are looked up with `look` (given a path, tells its attributes and
+    /// how long they are good), and published.
+    pub fn ahead(
+        self,
+        cur: &CurrentTask,
+        ask: PathAsk,
+        path: &[u8],
+        names_after: impl Fn(&[u8], &[u8], usize) -> Vec<Box<[u8]>>,
+        look: impl Fn(&[u8]) -> Option<(Stat, Kept)>,
+    ) {
+        let (Some(changes), Some(published)) = (self.0, cur.mm().published()) else { return };
+        let at = path.iter().rposition(|&b| b == b'/').map_or(0, |at| at + 1);
+        let (way, name) = path.split_at(at);
+        let hash = hash_of((kind(ask), way));
+        let Some(mut run) = published.state.lock().run(hash) else {
+            let run = Run { way: hash, last: name.into(), changes, off: false };
+            return published.state.lock().runs.push(run);
+        };
+        if name > &*run.last {
+            let near =
+                !run.off && names_after(way, &run.last, LEFT_OUT + 1).iter().any(|n| **n == *name);
+            run.last = name.into();
+            run.changes = changes;
+            if near {
+                self.publish_following(cur, published, (ask, way), &mut run, names_after, look);
+            }
+        } else if run.changes != changes {
+            run.off = true;
+        }
+        published.state.lock().runs.push(run);
+    }
+
+    fn publish_following(
+        self,
+        cur: &CurrentTask,
+        published: &Published,
+        (ask, way): (PathAsk, &[u8]),
+        run: &mut Run,
+        names_after: impl Fn(&[u8], &[u8], usize) -> Vec<Box<[u8]>>,
+        look: impl Fn(&[u8]) -> Option<(Stat, Kept)>,
+    ) {
+        for name in names_after(way, &run.last, AHEAD) {
+            let path = [way, &name].concat();
+            if path.len() > published.answers.path_max() {
+                return;
+            }
+            let found = look(&path).and_then(|(stat, kept)| Some((stat, kept.until()?)));
+            if let Some((stat, until)) = found {
+                let answer = (Ok(Some(&stat)), until);
+                self.put_path(cur, published, &mut published.state.lock(), (ask, &path), answer);
+            }
+            run.last = name;
+        }
+    }
+}
+
+/// A number for a question.
+fn kind(ask: PathAsk) -> u32 {
+    match ask {
+        PathAsk::Stat => 8,
+        PathAsk::Lstat => 9,
+        PathAsk::Readlink => 10,
+        PathAsk::Access(mode) => mode,
     }
 }
 

@@ -211,3 +211,42 @@ CASE(requeue_of_negative_numbers) {
     ERR(EINVAL, syscall(SYS_futex, &a, FUTEX_REQUEUE, 1, (void *)-1, &b, 0));
     EQ(OK(syscall(SYS_futex, &a, FUTEX_CMP_REQUEUE, 1, (void *)1, &b, 1)), 0);
 }
+/* Words that the end of a thread changes, told again and again. */
+static int tid_words[2];
+static struct robust_list_head lists[2];
+static void *ends_with_words(void *arg) {
+    long tid = syscall(SYS_gettid);
+    for (int i = 0; i < 20; i++) {
+        EQ(syscall(SYS_set_tid_address, tid_words + 1), tid);
+        OK(syscall(SYS_set_robust_list, lists + 1, sizeof *lists));
+        ERR(EINVAL, syscall(SYS_set_robust_list, lists, sizeof *lists - 1));
+        EQ(syscall(SYS_set_tid_address, tid_words + i % 2), tid);
+        OK(syscall(SYS_set_robust_list, lists + i % 2, sizeof *lists));
+        struct robust_list_head *head;
+        size_t len;
+        OK(syscall(SYS_get_robust_list, 0, &head, &len));
+        EQ(head, lists + i % 2);
+    }
+    EQ(syscall(SYS_set_tid_address, tid_words), tid);
+    *(long *)arg = tid;
+    syscall(SYS_exit, 0);
+    return NULL;
+}
+CASE(words_of_the_end) {
+    for (int i = 0; i < 8; i++) {
+        pid_t c = CHILD({
+            static char stack[65536] __attribute__((aligned(16)));
+            static long tid;
+            tid_words[0] = tid_words[1] = 77;
+            lists[0].list.next = &lists[0].list;
+            lists[1].list.next = &lists[1].list;
+            int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
+            OK(clone((int (*)(void *))(void *)ends_with_words, stack + sizeof stack, flags, &tid));
+            while (__atomic_load_n(tid_words, __ATOMIC_SEQ_CST) == 77)
+                syscall(SYS_futex, tid_words, 0, 77, NULL, NULL, 0);
+            EQ(tid_words[0], 0);
+            EQ(tid_words[1], 77);
+        });
+        REAP(c, 0);
+    }
+}

@@ -777,3 +777,130 @@ CASE(entries_without_search_permission) {
     OK(fchmod(dir, 0700));
     for (int i = n / 2; i < n; i++) EQ(size_in(dir, listed[i]), 100 + number(listed[i]));
 }
+/* The same by paths, in the order of their bytes, as a sorted index has them. */
+static int by_bytes(const void *a, const void *b) { return strcmp(a, b); }
+static int sorted_in(const char *dir) {
+    int fd = OK(open(dir, O_RDONLY | O_DIRECTORY)), n = list_in(fd);
+    OK(close(fd));
+    qsort(listed, n, sizeof *listed, by_bytes);
+    return n;
+}
+static int size_of(const char *dir, const char *name, int follow) {
+    char path[64];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    if (follow ? stat(path, &s) : lstat(path, &s)) return -errno;
+    return s.st_size;
+}
+CASE(paths_in_order) {
+    fill("d", 0);
+    fill("e", 1000);
+    OK(mkdir("d/d1000", 0700));
+    OK(symlink("nowhere", "d/l1001"));
+    OK(symlink("f3", "d/l1002"));
+    for (int round = 0; round < 6; round++) {
+        int n = sorted_in("d"), follow = round % 2;
+        EQ(n, MANY + 3);
+        for (int i = 0; i < n; i++) {
+            int size = size_of("d", listed[i], follow);
+            if (listed[i][0] == 'f') {
+                EQ(size, 100 + number(listed[i]));
+                EQ(size_of("e", listed[i], follow), 1100 + number(listed[i]));
+            } else if (listed[i][0] == 'd') {
+                TRUE(S_ISDIR(s.st_mode));
+            } else if (follow) {
+                EQ(size, number(listed[i]) == 1001 ? -ENOENT : 103);
+            } else {
+                TRUE(S_ISLNK(s.st_mode));
+            }
+            /* Every few names are left out. */
+            if (round > 3) i += i % 3;
+        }
+    }
+    EQ(size_of("d", "f1000", 0), -ENOENT);
+}
+CASE(paths_change_meanwhile) {
+    fill("d", 0);
+    int dir = OK(open("d", O_RDONLY | O_DIRECTORY)), n = sorted_in("d");
+    for (int i = 0; i < n; i++) {
+        /* First nothing changes for a while. */
+        if (i > n / 2 && i % 5 == 0 && i + 4 < n) {
+            OK(unlinkat(dir, listed[i + 1], 0));
+            int fd = OK(openat(dir, listed[i + 2], O_WRONLY));
+            OK(ftruncate(fd, 5000));
+            OK(close(fd));
+            OK(fchmodat(dir, listed[i + 3], 0600, 0));
+        }
+        int size = size_of("d", listed[i], 0);
+        switch (i - i % 5 > n / 2 && i + 4 - i % 5 < n ? i % 5 : 0) {
+        case 1: EQ(size, -ENOENT); break;
+        case 2: EQ(size, 5000); break;
+        case 3: EQ(s.st_mode & 0777, 0600); break;
+        default: EQ(size, 100 + number(listed[i]));
+        }
+    }
+    fill("x", 1000);
+    n = sorted_in("x");
+    for (int i = 0; i < n; i++) {
+        /* Another directory, another working directory, no way there any more. */
+        if (i == n / 4) {
+            OK(rename("d", "y"));
+            OK(rename("x", "d"));
+        }
+        if (i == n / 2) OK(chdir("d"));
+        EQ(size_of(i < n / 4 ? "x" : i < n / 2 ? "d" : ".", listed[i], 0), 1100 + number(listed[i]));
+    }
+    OK(chdir(".."));
+    if (geteuid() == 0) {
+        OK(chmod(".", 0755));
+        if (chown("d", 1000, -1) == -1 && errno == EINVAL) SKIP("user namespace without this id");
+    }
+    pid_t c = CHILD({
+        if (geteuid() == 0) OK(setresuid(-1, 1000, -1));
+        for (int i = 0; i < n; i++) {
+            if (i == n / 2) OK(chmod("d", 0600));
+            EQ(size_of("d", listed[i], 0), i < n / 2 ? 1100 + number(listed[i]) : -EACCES);
+        }
+        OK(chmod("d", 0700));
+    });
+    REAP(c, 0);
+}
+static void *walks(void *dir) {
+    for (int round = 0; round < 20; round++)
+        for (int i = 0; i < MANY; i++) {
+            char path[64];
+            struct stat own;
+            snprintf(path, sizeof path, "%s/%s", (char *)dir, listed[i]);
+            OK(lstat(path, &own));
+            EQ(own.st_size, number(listed[i]) + (*(char *)dir == 'd' ? 100 : 1100));
+        }
+    return NULL;
+}
+CASE(threads_walk_in_order) {
+    pthread_t t[4];
+    fill("d", 0);
+    fill("e", 1000);
+    EQ(sorted_in("d"), MANY);
+    for (int i = 0; i < 4; i++) EQ(pthread_create(t + i, NULL, walks, i % 2 ? "d" : "e"), 0);
+    for (int i = 0; i < 300; i++) OK(close(put("f", "x")));
+    for (int i = 0; i < 4; i++) EQ(pthread_join(t[i], NULL), 0);
+}
+CASE(what_is_opened_is_looked_at) {
+    for (int i = 1; i <= 40; i++) {
+        int fd = put("f", "1234");
+        OK(close(fd));
+        EQ(OK(open("f", O_RDWR | (i % 4 == 0 ? O_TRUNC : 0))), fd);
+        if (i % 4 == 1) OK(truncate("f", i));
+        if (i % 4 == 2) OK(write(fd, "123456789", 9));
+        if (i % 4 == 3) {
+            /* Another file under the same number. */
+            OK(close(fd));
+            EQ(OK(open("/dev/null", O_RDONLY)), fd);
+        }
+        OK(syscall(SYS_fstat, fd, &s));
+        int sizes[] = {0, i, 9, 0};
+        EQ(s.st_size, sizes[i % 4]);
+        EQ(S_ISCHR(s.st_mode), i % 4 == 3);
+        OK(close(fd));
+        ERR(EBADF, syscall(SYS_fstat, fd, &s));
+    }
+}

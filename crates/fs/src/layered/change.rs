@@ -247,6 +247,11 @@ impl DirSink for Names {
 }
 
 impl DirInode for Node {
+    fn names_after(&self, name: &[u8], most: usize) -> Vec<Box<[u8]>> {
+        let upper = self.upper().filter(|_| self.lower.is_none()).and_then(|dir| dir.as_dir());
+        upper.map(|dir| dir.names_after(name, most)).unwrap_or_default()
+    }
+
     fn lookup(&self, _task: &Arc<Task>, name: &[u8]) -> Result<InodeRef, Errno> {
         self.find(name)
     }

@@ -12,6 +12,7 @@ use chitin_kernel::task::Task;
 use chitin_kernel::vfs::{DirInode, DirSink, FileType, Inode, InodeRef, NewNode};
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -341,6 +342,13 @@ impl DirInode for Node {
 
     fn find(&self, name: &[u8]) -> Result<InodeRef, Errno> {
         Ok(self.dir().ok_or(Errno::ENOTDIR)?.get(name)?)
+    }
+
+    fn names_after(&self, name: &[u8], most: usize) -> Vec<Box<[u8]>> {
+        let Some(dir) = self.dir() else { return Vec::new() };
+        let entries = dir.entries.read();
+        let behind = (Bound::Excluded(name), Bound::Unbounded);
+        entries.by_name.range::<[u8], _>(behind).take(most).map(|(name, _)| name.clone()).collect()
     }
 
     fn list(&self, pos: u64, sink: &mut dyn DirSink) -> Result<u64, Errno> {

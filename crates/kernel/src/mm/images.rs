@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Longest image that is kept, and all of them, in bytes.
-const MOST: (usize, usize) = (64 << 10, 2 << 20);
+const MOST: (usize, usize) = (256 << 10, 2 << 20);
 /// Most parts of files that are known.
 const MOST_KNOWN: usize = 512;
 

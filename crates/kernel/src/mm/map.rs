@@ -161,11 +161,12 @@ impl Mm {
             copy.write(0, image)?;
             return copy.finish();
         }
-        let mut buf = vec![0_u8; usize::try_from(COPY_WINDOW.min(len)).map_err(|_| Errno::ENOMEM)?];
+        let window = if matches!(found, Found::Again(_)) { len } else { COPY_WINDOW.min(len) };
+        let mut buf = vec![0_u8; usize::try_from(window).map_err(|_| Errno::ENOMEM)?];
         let mut copy = self.memory.fill(len)?;
-        let mut done = 0;
+        let (mut done, mut reads) = (0, 0);
         while done < len {
-            let want = (len - done).min(COPY_WINDOW) as usize;
+            let want = usize::try_from(len - done).unwrap_or(usize::MAX).min(buf.len());
             let piece = buf.get_mut(..want).unwrap_or_default();
             let n = part.map.read_at(part.offset + done, piece)?;
             if n == 0 {
@@ -174,10 +175,12 @@ impl Mm {
             let piece = piece.get(..n).unwrap_or_default();
             copy.write(done, piece)?;
             done += n as u64;
-            if let Found::Again(key) = &found {
-                // Short ones are read at once; behind the end of the file is zero.
-                images.keep(*key, piece);
-            }
+            reads += 1;
+        }
+        if let (Found::Again(key), 1) = (found, reads) {
+            // All that there is: behind the end of the file is zero.
+            let len = usize::try_from(done).unwrap_or(0);
+            images.keep(key, buf.get(..len).unwrap_or_default());
         }
         copy.finish()
     }

@@ -128,8 +128,32 @@ fn stat_path(cur: &CurrentTask, path: &[u8], out: UserPtr<Stat>, flags: u32) -> 
     };
     let stat = stat_of(&attr);
     out.write(&**cur.mm(), &stat)?;
-    question.path(cur, ask, path, Ok(Some(&stat)), if steady { kept } else { Kept::No });
+    let kept = if steady { kept } else { Kept::No };
+    question.path(cur, ask, path, Ok(Some(&stat)), kept);
+    if kept.until() == Some(None) {
+        look_ahead(cur, question, ask, path, flags);
+    }
     Ok(0)
+}
+
+/// Answers the same for the names that follow, if the program asks for all in order.
+fn look_ahead(cur: &CurrentTask, question: Question, ask: PathAsk, path: &[u8], flags: u32) {
+    let names_after = |way: &[u8], name: &[u8], most: usize| {
+        let way = if way.is_empty() { b"." } else { way };
+        let dir = place_at(cur, way, Last::Follow).0.ok();
+        let inode = dir.as_ref().and_then(|dir| dir.dentry.inode_ref());
+        inode.and_then(|i| i.as_dir()).map_or_else(Vec::new, |dir| dir.names_after(name, most))
+    };
+    let look = |path: &[u8]| {
+        let (found, steady) = look_at(cur, path, last(flags));
+        let (attr, kept) = match found.ok().filter(|_| steady)? {
+            Look::Attr(attr, kept, _) => (attr, kept),
+            Look::At(place) => inode_of(&place).ok()?.attr_kept().ok()?,
+            Look::Absent => return None,
+        };
+        Some((stat_of(&attr), kept))
+    };
+    question.ahead(cur, ask, path, names_after, look);
 }
 
 /// A path argument; as in Linux 6.11 a null one with `AT_EMPTY_PATH` is an empty one.

@@ -212,6 +212,12 @@ pub trait DirInode: Send + Sync {
         Ok(None)
     }
 
+    /// The names that follow `name` in the order of their bytes, at most so many, where that is
+    /// known without asking for all: who asks for one after the other can be told ahead.
+    fn names_after(&self, _name: &[u8], _most: usize) -> Vec<Box<[u8]>> {
+        Vec::new()
+    }
+
     /// Lists the entries from offset `pos` on like [`FileOps::read_dir`], without an
     /// open description.
     fn list(&self, _pos: u64, _sink: &mut dyn super::DirSink) -> Result<u64, Errno> {
