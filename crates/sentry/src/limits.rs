@@ -25,8 +25,13 @@ const SLACK: u64 = 32 << 20;
 const TOUCHED_PER_MS: u64 = 4 << 20;
 /// The shortest and the longest time between two looks, in milliseconds.
 const LOOK_MS: (u64, u64) = (1, 100);
-/// How long the host may take to give the memory of a killed process back.
-const DEATH: Duration = Duration::from_millis(50);
+/// How long the host may take until it begins to give the memory of a killed process back: first
+/// it unmaps all of it.
+const DEATH: Duration = Duration::from_millis(250);
+/// How long the memory of processes that have ended may take. Meanwhile nobody is killed who has
+/// less than this part of the limit.
+const DEATHS: Duration = Duration::from_secs(2);
+const SMALL: u64 = 256;
 /// What the host needs for a process, in bytes: stacks, tables, descriptors.
 const PROCESS: u64 = 128 << 10;
 /// Bytes of address space that one page of page tables covers, and that page.
@@ -131,15 +136,15 @@ struct Guard {
     limit: u64,
     /// What all processes need of the host, and when that was summed up.
     processes: (u64, Instant),
-    /// Who was killed last.
-    killed: Weak<Process>,
+    /// Who was killed last, and when.
+    killed: (Weak<Process>, Instant),
 }
 
 /// Starts the thread that keeps the memory below the limit.
 pub(crate) fn guard_memory(kernel: Arc<Kernel>, limit: u64) -> Result<()> {
     kernel.memory.set_limit(limit);
     let processes = (0, Instant::now());
-    let mut guard = Guard { kernel, limit, processes, killed: Weak::new() };
+    let mut guard = Guard { kernel, limit, processes, killed: (Weak::new(), Instant::now()) };
     let thread = std::thread::Builder::new().name("memory".into()).stack_size(128 << 10);
     thread.spawn(move || guard.run()).map(drop).context("no thread for --memory")
 }
@@ -210,12 +215,14 @@ impl Guard {
     fn kill_largest(&mut self, used: u64) {
         let processes = self.kernel.pids.processes();
         let Some(largest) = processes.iter().max_by_key(|p| size(p)) else { return };
-        if std::ptr::eq(self.killed.as_ptr(), Arc::as_ptr(largest)) {
-            // It has not come to its end yet.
+        let (killed, at) = &self.killed;
+        let is_small = size(largest) < self.limit / SMALL && at.elapsed() < DEATHS;
+        if is_small || std::ptr::eq(killed.as_ptr(), Arc::as_ptr(largest)) {
+            // Who has the memory has not come to its end yet.
             std::thread::sleep(Duration::from_millis(LOOK_MS.0));
             return;
         }
-        self.killed = Arc::downgrade(largest);
+        self.killed = (Arc::downgrade(largest), Instant::now());
         let name = largest.tasks().first().map(|t| t.comm.lock().clone()).unwrap_or_default();
         let line = format!(
             "out of memory: killed process {} ({}); the sandbox used {} MiB of the {} MiB that \
@@ -231,8 +238,15 @@ impl Guard {
         largest.exit_group(ExitStatus::Signaled { signo, core: false });
         // The hard limit is nearer by what waits to be used again.
         self.kernel.memory.trim();
-        let start = Instant::now();
-        while start.elapsed() < DEATH && self.used() > self.limit {
+        let (mut since, mut least) = (Instant::now(), used);
+        while since.elapsed() < DEATH {
+            let now = self.used();
+            if now <= self.limit {
+                break;
+            }
+            if now < least {
+                (since, least) = (Instant::now(), now);
+            }
             std::thread::sleep(Duration::from_millis(LOOK_MS.0));
         }
     }
