@@ -582,6 +582,44 @@ static void patch_inside(void) {
   _exit(0);
 }
 
+// ---- a child that seems to have ended, and the next one ----
+
+static volatile u64 next_secret;
+static void run_on(void) {
+  if (getuid()) _exit(0);
+  volatile u64 *told = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (told == MAP_FAILED) _exit(1);
+  for (int i = 0; i < 20; i++) {
+    next_secret = 0;
+    pid_t c = fork();
+    if (c == 0) {
+      if (setresuid(65534, 65534, 65534)) _exit(0);
+      // What a call of exit_group leaves, but for the wait.
+      volatile uint32_t *area = (uint32_t *)AREAS;
+      *(volatile u64 *)(AREAS + 8) = SYS_exit_group;
+      area[1] = 1;
+      __atomic_store_n((uint32_t *)area, 1 /* EVENT */, __ATOMIC_SEQ_CST);
+      for (;;)
+        if (next_secret) *told = next_secret;
+    }
+    nap(20);
+    // It may have been too quick for that.
+    kill(c, SIGKILL);
+    waitpid(c, NULL, 0);
+    next_secret = 0x5ec5ec5ec5ec5ec5ull + (u64)i;
+    if ((c = fork()) == 0) {
+      nap(10);
+      _exit(0);
+    }
+    nap(20);
+    // Whoever runs there may not end.
+    kill(c, SIGKILL);
+    waitpid(c, NULL, 0);
+    if (*told) _exit(99);
+  }
+  _exit(0);
+}
+
 // ---- pages of another process ----
 
 static volatile u64 *shared_page;
@@ -789,6 +827,7 @@ static const struct attack attacks[] = {
     {"far-call", far_call, 12, 60, NULL, "runs 32-bit code, with calls in it", "it runs"},
     {"far-selectors", far_selectors, 20, 200, NULL, "loads every selector", "SIGSEGV or it is loaded"},
     {"xcomp", xcomp, 1, 200, NULL, "asks for AMX, whose state fits no frame", "it is granted where there is AMX"},
+    {"run-on", run_on, 2, 5000, NULL, "runs on as another user after it seems to have ended, while its parent's next child runs", CANNOT},
     {"page-leak", look_for_secrets, 1, 20000, secrets, "looks for what another process wrote to unmapped pages", "zeroes"},
     {"failed-moves", failed_moves, 1, 20000, NULL, "moves memory over mapped pages where there is none for it", "it is moved"},
     {"dying-writer", look_for_secrets, 1, 20000, die_writing, "looks for what a process wrote that is being killed", "zeroes"},
