@@ -101,7 +101,7 @@ impl Cleaner {
     }
 }
 
-/// The next stub. After one others come soon, as a rule, and to wake a thread of another CPU
+/// The stub after another one. More come soon, as a rule, and to wake a thread of another CPU
 /// costs whoever does it more than to leave it something.
 fn next(queue: &Receiver<Used>) -> Option<Used> {
     for _ in 0..MOST_NAPS {
@@ -115,7 +115,8 @@ fn next(queue: &Receiver<Used>) -> Option<Used> {
 }
 
 fn clean(zygote: &Weak<Zygote>, queue: &Receiver<Used>) {
-    while let Some(used) = next(queue) {
+    let mut first = queue.recv().ok();
+    while let Some(used) = first.take().or_else(|| next(queue)) {
         let Some(zygote) = zygote.upgrade() else { return };
         let before = used.host.cpu();
         if let Some(cpu) = crate::sys::current_cpu() {
