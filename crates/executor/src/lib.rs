@@ -50,6 +50,8 @@ const MOST_IN_A_ROW: u32 = 16;
 thread_local! {
     /// Number of the worker that this thread is.
     static WORKER: Cell<Option<usize>> = const { Cell::new(None) };
+    /// How many tasks it has polled.
+    static POLLS: Cell<u64> = const { Cell::new(0) };
     /// How many tasks wait in its queue.
     static BACKLOG: RefCell<Arc<AtomicUsize>> = RefCell::default();
 }
@@ -58,6 +60,12 @@ thread_local! {
 #[must_use]
 pub fn current_worker() -> Option<usize> {
     WORKER.get()
+}
+
+/// A number that tells a poll of a task from others of the calling worker.
+#[must_use]
+pub fn current_poll() -> u64 {
+    POLLS.get()
 }
 
 /// Whether a task waits in the queue of the worker that the calling thread is.

@@ -1,6 +1,6 @@
 //! A spawned future and its scheduling state.
 
-use crate::{Executor, lock};
+use crate::{Executor, POLLS, lock};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -46,6 +46,7 @@ impl TaskCell {
     /// Polls the future once.
     pub(crate) fn run(self: Arc<Self>, worker: usize) {
         self.home.store(worker, Ordering::Relaxed);
+        POLLS.set(POLLS.get() + 1);
         self.state.store(RUNNING, Ordering::SeqCst);
         let waker = self.clone().into();
         let done = {

@@ -34,6 +34,10 @@ pub(crate) struct Shared {
     cpu: AtomicUsize,
     /// When a polling worker saw it run first since it was resumed; 0 if none did.
     seen: AtomicU64,
+    /// In which poll of a task it was seen to stop, and since when none of its calls has waited
+    /// for anything, as far as somebody looked; 0 if nobody has.
+    stopped_in: AtomicU64,
+    busy: AtomicU64,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -99,20 +103,23 @@ impl Shared {
         }
     }
 
-    /// For how long a polling worker has seen it run, in nanoseconds.
+    /// For how long its worker has seen it run, in nanoseconds.
     pub(crate) fn has_run(&self, now: u64) -> u64 {
-        match self.seen.load(Ordering::Relaxed) {
-            0 => {
-                self.seen.store(now, Ordering::Relaxed);
-                0
-            }
-            since => now.saturating_sub(since),
-        }
+        since(&self.seen, now)
     }
 
-    /// Forgets that.
-    pub(crate) fn is_resumed(&self) {
+    /// For how long its worker has seen that it runs, or is served at once, in nanoseconds.
+    pub(crate) fn is_busy_for(&self, now: u64) -> u64 {
+        since(&self.busy, now)
+    }
+
+    /// Forgets the one, and the other if its task had to wait: another poll of it resumes the
+    /// thread than saw it stop.
+    pub(crate) fn is_resumed(&self, poll: u64) {
         self.seen.store(0, Ordering::Relaxed);
+        if self.stopped_in.load(Ordering::Relaxed) != poll {
+            self.busy.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Whether it must run on one CPU.
@@ -261,6 +268,8 @@ impl HostThread {
             this: this.clone(),
             cpu: AtomicUsize::new(usize::MAX),
             seen: AtomicU64::new(0),
+            stopped_in: AtomicU64::new(0),
+            busy: AtomicU64::new(0),
             waker: Mutex::default(),
         });
         let weak: Weak<Shared> = Arc::downgrade(&shared);
@@ -310,6 +319,17 @@ impl HostThread {
     /// Offset of the frame it waits in.
     fn frame(&self, layout: &Layout) -> u64 {
         if self.stop == Stop::First { AREA_FIRST_FRAME } else { layout.frame }
+    }
+}
+
+/// How long ago the time is that a word holds; sets it if it holds none.
+fn since(word: &AtomicU64, now: u64) -> u64 {
+    match word.load(Ordering::Relaxed) {
+        0 => {
+            word.store(now, Ordering::Relaxed);
+            0
+        }
+        since => now.saturating_sub(since),
     }
 }
 
@@ -562,6 +582,7 @@ impl Thread {
         self.phase = Phase::Stopped;
         let (shared, base) = (self.host().shared.clone(), self.host().base);
         shared.running.store(false, Ordering::SeqCst);
+        shared.stopped_in.store(chitin_executor::current_poll(), Ordering::Relaxed);
         if std::mem::take(&mut self.gated) && shared.stub.mapper().settle().is_err() {
             shared.stub.kill();
             return Exit::Killed(KillReason::Host { signo: libc::SIGKILL });

@@ -17,9 +17,12 @@ use std::sync::{Arc, Mutex};
 
 /// `FUTEX_WAITV_MAX`.
 const MAX_WORDS: usize = 128;
-/// How long a worker with several running guest threads waits before it looks for
-/// an idle one to share with, in nanoseconds.
-const SHARE_AFTER: u64 = 4_000_000;
+/// How long one of several running guest threads of a worker computes before an idle worker
+/// gets it, in nanoseconds.
+const SHARE_AFTER: u64 = 1_000_000;
+/// How long the calls of a thread have not waited for anything before it counts as busy, in
+/// nanoseconds. Two such need a CPU each; two ends of a pipe wait for each other sooner.
+const BUSY: u64 = 2_000_000;
 /// How long a guest thread computes before the host may move it, in nanoseconds.
 const FREE_AFTER: u64 = 4_000_000;
 /// Longest sleep when some words cannot be waited for, in nanoseconds.
@@ -85,6 +88,8 @@ struct Worker {
     unpark: AtomicU32,
     running: Mutex<Vec<Arc<Shared>>>,
     count: AtomicUsize,
+    /// How many of them compute, or never wait.
+    busy: AtomicUsize,
     asleep: AtomicBool,
     /// How much speaks for polling.
     score: AtomicI32,
@@ -135,7 +140,7 @@ impl Workers {
         if let Some(cpu) = cpu {
             context.move_to(cpu);
         }
-        context.is_resumed();
+        context.is_resumed(chitin_executor::current_poll());
         let spin = context.word(AREA_SPIN);
         if spin.load(Ordering::Relaxed) != looks {
             spin.store(looks, Ordering::Relaxed);
@@ -214,31 +219,29 @@ impl Workers {
 
     /// Guest threads compute: lets them use all CPUs.
     fn spread(&self, index: usize) {
-        let worker = &self.workers[index];
-        if worker.count.load(Ordering::Relaxed) > 1 {
-            self.share(index);
-        }
-        for context in lock(&worker.running).iter() {
+        for context in lock(&self.workers[index].running).iter() {
             context.free(&self.cpus);
         }
     }
 
-    /// Gives one of several running contexts to a worker that has none.
-    fn share(&self, index: usize) {
-        let idle = self
-            .workers
-            .iter()
-            .position(|w| w.count.load(Ordering::Relaxed) == 0 && w.asleep.load(Ordering::Relaxed));
-        let Some(idle) = idle.filter(|&i| i != index) else { return };
-        let context = {
-            let worker = &self.workers[index];
+    /// Counts the running contexts of a worker that compute, or never wait, and gives one of
+    /// several to a worker that has none.
+    fn share(&self, index: usize, now: u64) {
+        let worker = &self.workers[index];
+        let (context, idle) = {
             let mut running = lock(&worker.running);
+            let busy = running.iter().filter(|c| c.is_busy_for(now) > BUSY).count();
+            worker.busy.store(busy, Ordering::Relaxed);
             if running.len() < 2 {
                 return;
             }
-            let context = running.remove(0);
+            // All are looked at: the time of the first look counts.
+            let longest = running.iter().map(|c| c.has_run(now)).enumerate().max_by_key(|r| r.1);
+            let Some((at, _)) = longest.filter(|r| r.1 > SHARE_AFTER || busy > 1) else { return };
+            let Some(idle) = self.idle() else { return };
+            let context = running.swap_remove(at);
             worker.count.store(running.len(), Ordering::Relaxed);
-            context
+            (context, idle)
         };
         if let Some(cpu) = self.cpu_of(idle) {
             context.move_to(cpu);
@@ -247,8 +250,19 @@ impl Workers {
         self.unpark(idle);
     }
 
+    /// A worker that sleeps and waits for no guest thread.
+    fn idle(&self) -> Option<usize> {
+        self.workers
+            .iter()
+            .position(|w| w.count.load(Ordering::Relaxed) == 0 && w.asleep.load(Ordering::Relaxed))
+    }
+
     fn running(&self) -> usize {
         self.workers.iter().map(|w| w.count.load(Ordering::Relaxed)).sum()
+    }
+
+    fn busy(&self) -> usize {
+        self.workers.iter().map(|w| w.busy.load(Ordering::Relaxed)).sum()
     }
 
     /// Whether a worker may poll now; if so it is the one that does.
@@ -269,7 +283,7 @@ impl Workers {
         }
         let running = self.running();
         let crowd = running >= self.cpus.len() && now < worker.crowd_banned.load(Ordering::Relaxed);
-        if running == 0 || crowd {
+        if running == 0 || crowd || self.busy() >= self.cpus.len() {
             return false;
         }
         if !polls {
@@ -336,9 +350,9 @@ impl Workers {
         words.extend(contexts.iter().map(|c| FutexWaitV::new(c.state(), STATE_ASLEEP)));
         let mut until = deadline;
         let mut at_most = |ns: u64| until = Some(until.unwrap_or(u64::MAX).min(now + ns));
-        if contexts.len() > 1 && self.workers.len() > 1 {
+        if contexts.len() > 1 && self.idle().is_some() {
             at_most(SHARE_AFTER);
-        } else if contexts.iter().any(|c| c.is_bound()) {
+        } else if contexts.len() > 1 || contexts.iter().any(|c| c.is_bound()) {
             at_most(FREE_AFTER);
         }
         if words.len() > MAX_WORDS {
@@ -387,6 +401,7 @@ impl Parker for Workers {
         }
         let start = Executor::now();
         let waits = worker.count.load(Ordering::Relaxed) > 0;
+        self.share(index, start);
         if self.begin_poll(index, start) {
             let found = self.poll(index, deadline, start);
             if found {
@@ -408,7 +423,7 @@ impl Parker for Workers {
             if waits {
                 self.judge(index, Executor::now() - start, SHORT_SLEEP);
             }
-        } else if Executor::now() - start >= SHARE_AFTER {
+        } else if Executor::now() - start >= FREE_AFTER {
             self.spread(index);
         }
     }
