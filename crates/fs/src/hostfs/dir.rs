@@ -1,8 +1,8 @@
 //! Directories of a host tree: listing, finding, and the [`DirInode`] operations.
 
-use super::Access;
 use super::mask::Mask;
 use super::node::Node;
+use super::{Access, Glanced};
 use crate::util::errno;
 use chitin_abi::Errno;
 use chitin_hostsys::clock;
@@ -138,10 +138,23 @@ impl Node {
         }
         plain(name)?;
         let me = self.me()?;
-        let fd = me.fd()?;
-        let stat = files::statx(fd.as_fd(), name).map_err(|e| errno(&e))?;
-        let attr = self.sup.attr_of(&stat)?;
+        let attr = match self.glanced(name) {
+            Some(attr) => attr,
+            None => {
+                let fd = me.fd()?;
+                let stat = files::statx(fd.as_fd(), name).map_err(|e| errno(&e))?;
+                self.sup.attr_of(&stat)?
+            }
+        };
         self.sup.node(&me, name, attr)
+    }
+
+    /// What [`DirInode::glance`] has told of a name in this tick of the clock.
+    fn glanced(&self, name: &[u8]) -> Option<Attr> {
+        let glanced = self.sup.glanced.lock();
+        let of = |g: &&Glanced| std::ptr::eq(g.dir.as_ptr(), self) && g.name == name;
+        let last = glanced.as_ref().filter(of)?;
+        (clock::monotonic_coarse() == last.at).then_some(last.attr)
     }
 
     /// Nothing may be added to or removed from a masked directory, and masked names
@@ -183,10 +196,17 @@ impl DirInode for Node {
             return Ok(None);
         }
         plain(name)?;
-        let fd = self.me()?.fd()?;
+        let me = self.me()?;
+        let fd = me.fd()?;
         let stat = files::statx(fd.as_fd(), name).map_err(|e| errno(&e))?;
-        let until = clock::monotonic_coarse().saturating_add(self.sup.attr_ttl());
-        Ok(Some((self.sup.attr_of(&stat)?, Kept::Until(until))))
+        let at = clock::monotonic_coarse();
+        let attr = self.sup.attr_of(&stat)?;
+        let mut glanced = self.sup.glanced.lock();
+        let mut kept = glanced.take().map_or_else(Vec::new, |old| old.name);
+        kept.clear();
+        kept.extend_from_slice(name);
+        *glanced = Some(Glanced { dir: Arc::downgrade(&me), name: kept, attr, at });
+        Ok(Some((attr, Kept::Until(at.saturating_add(self.sup.attr_ttl())))))
     }
 
     fn list(&self, pos: u64, sink: &mut dyn DirSink) -> Result<u64, Errno> {

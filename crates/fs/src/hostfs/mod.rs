@@ -106,9 +106,19 @@ struct Super {
     nodes: Mutex<QuickMap<(u64, u64), Weak<Node>>>,
     /// Directories that are open, in the order in which they were opened.
     dirs: Mutex<VecDeque<Weak<Node>>>,
+    /// What was glanced at last: who asks for attributes often opens next.
+    glanced: Mutex<Option<Glanced>>,
     /// Files that were opened last.
     maps: Mutex<VecDeque<Arc<HostMap>>>,
     fs: Mutex<Weak<HostFs>>,
+}
+
+/// A name in a directory, its attributes, and when they were seen (`CLOCK_MONOTONIC_COARSE`).
+struct Glanced {
+    dir: Weak<Node>,
+    name: Vec<u8>,
+    attr: Attr,
+    at: u64,
 }
 
 impl Super {
@@ -183,6 +193,7 @@ impl HostFs {
             options,
             nodes: Mutex::default(),
             dirs: Mutex::default(),
+            glanced: Mutex::default(),
             maps: Mutex::default(),
             fs: Mutex::default(),
         });
