@@ -259,8 +259,8 @@ pub trait Platform: Send + Sync + 'static {
         None
     }
 
-    /// Plans how an instruction that would trap is replaced. `page` is its page, `at` its
-    /// byte offset there, and `distance` how many bytes it is behind the beginning of the
+    /// Plans how an instruction that would trap is replaced. `page` is the page that it begins
+    /// in, `at` its byte offset there, and `distance` how many bytes it is behind the beginning of the
     /// room for trampolines. `None` where that cannot be.
     fn patch(
         &self,

@@ -43,9 +43,11 @@ pub enum Trapping {
 /// How such an instruction is made to go on without a trap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Patch {
-    /// Replaces the instruction and what follows it. An entry at the third byte is an
-    /// illegal instruction.
+    /// Replaces the instruction and what follows it: an entry at the third byte is an
+    /// illegal instruction. Or the one in front of it.
     pub text: [u8; 5],
+    /// How many bytes in front of the instruction that is.
+    pub before: u64,
     /// Byte offset in the room.
     pub at: u64,
     /// What is put there.

@@ -38,6 +38,25 @@ __asm__(".text\n"
         "5: je 6f; ret\n"
         "6: mov $-3000, %rax; ret\n");
 
+// Calls at the last bytes of a page, of which the last is on the next one: nothing behind them can be replaced.
+long ends_page_4(long a);
+long ends_page_3(long a);
+long ends_page_2(long a);
+long crosses_page(long a);
+long entered_at_end(long nr, long a, long skip);
+long reads_at_end(long fd, void *buf, size_t len);
+#define ENDS_PAGE(name, left, nr) \
+    ".balign 4096\n.skip 4096 - 5 - " #left ", 0x90\n" \
+    #name ": mov $" #nr ", %eax; syscall; cmp $-4095, %rax; jae 7f; ret\n" \
+    "7: neg %rax; ret\n"
+__asm__(".text\n"
+        // close(2), read(2), getppid(2)
+        ENDS_PAGE(ends_page_4, 4, 3) ENDS_PAGE(ends_page_3, 3, 3) ENDS_PAGE(ends_page_2, 2, 3)
+        ENDS_PAGE(crosses_page, 1, 3) ENDS_PAGE(reads_at_end, 1, 0)
+        ".balign 4096\n.skip 4096 - 16, 0x90\n"
+        "entered_at_end: mov %rdi, %rax; mov %rsi, %rdi; test %edx, %edx; jne 8f; mov $110, %eax\n"
+        "8: syscall; ret\n");
+
 static long wanted(long fd, long good, long bad) {
     return fd < 0 ? bad : good;
 }
@@ -77,6 +96,56 @@ CASE(with_signals) {
         EQ(keeps_on_stack(SYS_close, -1), -EBADF);
         EQ(leaves_after_one(SYS_getppid, 0), getppid());
         EQ(entered_behind(4711, 0, 1), 4711);
+    }
+    OK(setitimer(ITIMER_REAL, &none, 0));
+}
+CASE(ends_of_pages) {
+    long (*const closes[])(long) = {ends_page_4, ends_page_3, ends_page_2, crosses_page};
+    for (int i = 0; i < RUNS; i++)
+        for (int k = 0; k < 4; k++) {
+            EQ(closes[k](OK(dup(0))), 0);
+            EQ(closes[k](-1), EBADF);
+        }
+    for (int i = 0; i < RUNS; i++) {
+        EQ(entered_at_end(0, 0, 0), getppid());
+        EQ(entered_at_end(SYS_getpid, 0, 1), getpid());
+        EQ(entered_at_end(SYS_close, -1, 1), -EBADF);
+    }
+}
+static int filled[2];
+static volatile sig_atomic_t outside;
+static void fill(int s, siginfo_t *i, void *c) {
+    (void)s, (void)i;
+    // The program never sees where else it runs.
+    char *rip = (char *)((ucontext_t *)c)->uc_mcontext.gregs[REG_RIP], *start = (char *)reads_at_end;
+    outside += rip < start || rip > start + 32;
+    if (++handled % 3 == 0) OK(write(filled[1], "x", 1));
+}
+CASE(ends_of_pages_with_signals) {
+    OK(pipe(filled));
+    struct sigaction a = {.sa_sigaction = fill, .sa_flags = SA_SIGINFO | SA_RESTART};
+    OK(sigaction(SIGALRM, &a, 0));
+    struct itimerval v = {{0, 2000}, {0, 2000}}, none = {{0}};
+    for (int i = 0; i < RUNS; i++) {
+        // Where the timer ends once in the program itself, the next read waits for another.
+        OK(setitimer(ITIMER_REAL, &v, 0));
+        char c = 0;
+        EQ(reads_at_end(filled[0], &c, 1), 1);
+        EQ(c, 'x');
+        OK(setitimer(ITIMER_REAL, &none, 0));
+    }
+    TRUE(handled >= 3 * RUNS);
+    TRUE(outside < handled / 2);
+    a.sa_flags = SA_SIGINFO;
+    OK(sigaction(SIGALRM, &a, 0));
+    handled = 0;
+    OK(setitimer(ITIMER_REAL, &v, 0));
+    char c;
+    for (int interrupted = 0, got = 0; interrupted < RUNS || got < 3;) {
+        long n = reads_at_end(filled[0], &c, 1);
+        TRUE(n == 1 || n == EINTR);
+        if (n == EINTR) interrupted++;
+        else got++;
     }
     OK(setitimer(ITIMER_REAL, &none, 0));
 }

@@ -31,6 +31,8 @@ use std::sync::atomic::AtomicU64;
 pub(super) const ROOM_BELOW: u64 = 2 * ROOM_LEN;
 /// Traps of a site before it is patched.
 const TRAPS: u32 = 6;
+/// Traps of a site that was patched in front of it before no more is done about them.
+const PAST_TRAPS: u32 = 1000;
 /// Most files with patched text.
 const MAX_TEXTS: usize = 256;
 /// Most programs whose executions are counted.
@@ -193,8 +195,11 @@ impl Texts {
     fn patch(&self, text: &Text, map: &dyn Mappable, what: Trapping, offset: u64) -> bool {
         let mut guard = text.state.lock();
         let state = &mut *guard;
-        if state.sites.values().any(|s| s.offset == offset) {
-            return true;
+        if let Some(site) = state.sites.values().find(|s| s.offset == offset) {
+            // Who has its page and jumps past what is in front of it needs no other.
+            let traps = state.traps.entry(offset).or_default();
+            *traps = traps.saturating_add(1);
+            return site.before == 0 || *traps < PAST_TRAPS;
         }
         if state.traps.len() >= MAX_COUNTS {
             return false;
@@ -215,13 +220,19 @@ impl Texts {
         let distance = offset + ROOM_BELOW;
         let plan = self.platform.patch(what, &bytes, at, distance, &mut state.room);
         let Some(plan) = plan else { return false };
+        let (after, moved, before) = (plan.after, plan.moved, plan.before);
+        let site = Site { what, offset, after, moved, before };
+        let (at, range) = (at - before, site.range());
+        let overlaps = |s: &Site| s.range().start < range.end && range.start < s.range().end;
+        if state.sites.values().any(overlaps) {
+            return false;
+        }
         if self.memory.write(text.code.offset() + plan.at, &plan.code).is_err() {
             return false;
         }
         if state.change(&self.memory, page, at, plan.text, &mut bytes).is_err() {
             return false;
         }
-        let site = Site { what, offset, after: plan.after, moved: plan.moved };
         state.sites.insert(plan.at, site);
         true
     }
@@ -355,6 +366,8 @@ impl Mm {
             let place = base + ROOM_BELOW + site.offset;
             Some(match (rip - base).checked_sub(site.after) {
                 None if site.what == Trapping::Cpuid && rip != base + start => rip,
+                // What was in front of it is the first instruction there.
+                None if rip == base + start => place - site.before,
                 None => place,
                 Some(by) => place + 2 + by.min(site.moved),
             })

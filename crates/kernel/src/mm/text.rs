@@ -38,6 +38,15 @@ pub(super) struct Site {
     pub(super) after: u64,
     /// Bytes of the instructions that are there.
     pub(super) moved: u64,
+    /// Bytes of the one in front, if that is what was replaced: the site still traps.
+    pub(super) before: u64,
+}
+
+impl Site {
+    /// The bytes of the file that are not executed there any more, or only by who jumps there.
+    pub(super) fn range(&self) -> Range<u64> {
+        self.offset - self.before..self.offset + 2 + self.moved
+    }
 }
 
 /// Patched text of one version of a file.

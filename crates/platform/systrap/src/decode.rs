@@ -32,6 +32,29 @@ pub(crate) fn sites(what: Trapping, function: &[u8]) -> Vec<usize> {
     found
 }
 
+/// How far in front of a place decoding begins, at each byte of so many.
+const RUN_UP: usize = 56;
+const STARTS: usize = 16;
+
+/// Whether an instruction begins at this place of some code, as far as can be told from what is in
+/// front of it: wherever decoding begins, it comes there.
+pub(crate) fn begins_at(code: &[u8], place: usize) -> bool {
+    let Some(from) = place.checked_sub(RUN_UP) else { return false };
+    let comes = |start: usize| {
+        let mut at = start;
+        while at < place {
+            match code.get(at..).and_then(length) {
+                Some(len) => at += len,
+                // Whoever is in the middle of one may find none.
+                None => return None,
+            }
+        }
+        Some(at == place)
+    };
+    let ends: Vec<bool> = (from..from + STARTS).filter_map(comes).collect();
+    !ends.is_empty() && ends.iter().all(|&there| there)
+}
+
 /// Length of the first instruction; `None` if there is none that is known, or it is cut off.
 fn length(code: &[u8]) -> Option<usize> {
     let mut at = 0;

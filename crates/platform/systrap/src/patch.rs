@@ -5,7 +5,11 @@
 //! next instruction was, is no instruction: who comes there gets `SIGILL` and is sent to
 //! the trampoline's second half. Where several instructions move, nothing in the same page
 //! may jump between them, and no short jump from the next one may come there.
+//!
+//! Where that cannot be, as at the end of a page, what is in front of a call becomes the jump if that
+//! is a `mov` of 32 bits to a register, as it often is; the call itself stays.
 
+use crate::decode;
 use crate::layout::{CPUID_ANY, CPUID_ENTRY, CPUID_TABLE};
 use crate::zygote::COMMON;
 use chitin_platform::{Patch, Room, Trapping};
@@ -33,6 +37,19 @@ pub(crate) fn plan(
     room: &mut Room,
 ) -> Option<Patch> {
     let at = usize::try_from(at).ok()?;
+    let behind = plan_behind(what, page, at, distance, room);
+    let before = || (what == Trapping::Call).then(|| plan_before(page, at, distance, room))?;
+    behind.or_else(before)
+}
+
+/// Plans one that replaces the instruction.
+fn plan_behind(
+    what: Trapping,
+    page: &[u8],
+    at: usize,
+    distance: u64,
+    room: &mut Room,
+) -> Option<Patch> {
     let code = page.get(at..)?;
     if code.get(..SITE)? != opcode(what) {
         return None;
@@ -73,7 +90,32 @@ pub(crate) fn plan(
     bytes.push(0xe9);
     bytes.extend(back.to_le_bytes());
     let text = [0xe9, d0, d1, d2, d3];
-    Some(Patch { text, at: room_at, code: bytes, after, moved: moved as u64 })
+    Some(Patch { text, before: 0, at: room_at, code: bytes, after, moved: moved as u64 })
+}
+
+/// Plans one that replaces what is in front of a call.
+fn plan_before(page: &[u8], at: usize, distance: u64, room: &mut Room) -> Option<Patch> {
+    let is_call = |code: &[u8]| opcode(Trapping::Call).starts_with(code);
+    let start = at.checked_sub(JUMP)?;
+    let (before, rest) = page.get(start..)?.split_at_checked(JUMP)?;
+    let is_mov = matches!(before, [0xb8..=0xbf, ..]);
+    if !is_mov || !is_call(rest.get(..SITE.min(rest.len()))?) || !decode::begins_at(page, start) {
+        return None;
+    }
+    let head = call_head();
+    let room_at = room.take((JUMP + head.len() + JUMP) as u64, |_| true)?;
+    // Of a jump that ends at one place to another, both behind the room's beginning.
+    let jump = |end: u64, to: u64| {
+        Some(i32::try_from(i64::try_from(to).ok()? - i64::try_from(end).ok()?).ok()?.to_le_bytes())
+    };
+    let mut code = before.to_vec();
+    code.extend(head);
+    let after = room_at + code.len() as u64;
+    code.push(0xe9);
+    code.extend(jump(after + JUMP as u64, distance + SITE as u64)?);
+    let [d0, d1, d2, d3] = jump(distance, room_at)?;
+    let text = [0xe9, d0, d1, d2, d3];
+    Some(Patch { text, before: JUMP as u64, at: room_at, code, after, moved: 0 })
 }
 
 /// What a site begins with.
@@ -353,6 +395,40 @@ mod tests {
         let mut page = [0x90; 4096];
         page[4094..].copy_from_slice(&[0xeb, 0x80]);
         assert!(is_jumped_to(&page, 4096 - 128..4096 - 127));
+    }
+
+    #[test]
+    fn a_call_that_ends_its_page_is_entered_in_front() {
+        // mov edi, -100; syscall
+        let page_with = |mov: &[u8], at: usize| {
+            let mut page = vec![0x90; 4096];
+            let start = at - mov.len();
+            page[start..at].copy_from_slice(mov);
+            let call = [0x0f, 0x05, 0x48, 0x3d];
+            page[at..].copy_from_slice(&call[..4096 - at]);
+            page
+        };
+        let distance = 0x2_0fff;
+        let plan = |page: &[u8], at: u64| {
+            let distance = distance - 0xfff + at;
+            plan(Trapping::Call, page, at, distance, &mut Room::default())
+        };
+        let mov = b"\xbf\x9c\xff\xff\xff";
+        for at in 4092..4096 {
+            let patch = plan(&page_with(mov, at), at as u64).unwrap();
+            assert_eq!((patch.before, patch.moved, &patch.code[..5]), (5, 0, &mov[..]));
+            let site = (distance - 0xfff + at as u64) as i64;
+            let there = i32::from_le_bytes(patch.text[1..].try_into().unwrap());
+            assert_eq!(site + i64::from(there), patch.at as i64);
+            let back = i32::from_le_bytes(*patch.code.last_chunk().unwrap());
+            assert_eq!(patch.after as i64 + 5 + i64::from(back), site + 2);
+            assert_eq!(patch.after, patch.at + patch.code.len() as u64 - 5);
+        }
+        // mov r15d, imm32; mov [rbp - 0x41], imm32; another instruction
+        for mov in [&b"\x41\xbf\x9c\xff\xff\xff"[..], b"\xc7\x45\xbf\x9c\xff\xff\xff", b"\x90\x90"]
+        {
+            assert_eq!(plan(&page_with(mov, 4095), 4095), None);
+        }
     }
 
     #[test]
