@@ -59,6 +59,42 @@ CASE(dumpable) {
     REAP(c, 0);
     OK(prctl(PR_SET_DUMPABLE, 1));
     EQ(OK(prctl(PR_GET_DUMPABLE)), 1);
+    // It is the memory's: who borrows that changes it for its owner, too.
+    c = vfork();
+    if (c == 0) _exit(prctl(PR_SET_DUMPABLE, 0) != 0);
+    REAP(OK(c), 0);
+    EQ(OK(prctl(PR_GET_DUMPABLE)), 0);
+    OK(prctl(PR_SET_DUMPABLE, 1));
+    c = vfork();
+    if (c == 0) {
+        execl("/bin/true", "true", (char *)0);
+        _exit(99);
+    }
+    REAP(OK(c), 0);
+    EQ(OK(prctl(PR_GET_DUMPABLE)), 1);
+    if (getuid()) return;
+    c = vfork();
+    if (c == 0) _exit(syscall(SYS_setresuid, 1000, 1000, 1000) != 0);
+    REAP(OK(c), 0);
+    EQ(OK(prctl(PR_GET_DUMPABLE)), 0);
+}
+CASE(what_is_of_an_ended_process_is_root_s) {
+    if (getuid()) return;
+    char path[64];
+    struct stat st;
+    siginfo_t info;
+    pid_t c = CHILD({
+        OK(syscall(SYS_setresuid, 1000, 1000, 1000));
+        OK(prctl(PR_SET_DUMPABLE, 1));
+    });
+    OK(waitid(P_PID, c, &info, WEXITED | WNOWAIT));
+    snprintf(path, sizeof path, "/proc/%d/status", c);
+    OK(stat(path, &st));
+    EQ(st.st_uid, 0);
+    snprintf(path, sizeof path, "/proc/%d", c);
+    OK(stat(path, &st));
+    EQ(st.st_uid, 1000);
+    REAP(c, 0);
 }
 static long other_euid(void) { return syscall(SYS_setresuid, -1, 1000, -1); }
 static long other_egid(void) { return syscall(SYS_setresgid, -1, 1000, -1); }

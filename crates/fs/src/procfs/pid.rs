@@ -60,9 +60,9 @@ impl Who {
         self.cred().map_or((0, 0), |c| (c.euid, c.egid))
     }
 
-    /// Who owns the rest: root, of a process that is not dumpable (`proc_pid(5)`).
+    /// Who owns the rest: root, of a process that is not dumpable (`proc_pid(5)`), or has ended.
     pub(super) fn owner(&self) -> (u32, u32) {
-        let dumpable = self.process.dumpable.load(Ordering::Relaxed);
+        let dumpable = self.mm().is_some_and(|mm| mm.is_dumpable());
         if dumpable { self.ids() } else { (0, 0) }
     }
 
@@ -113,7 +113,9 @@ pub(super) fn may_look(viewer: &Arc<Task>, who: &Who) -> Result<(), Errno> {
         return Ok(());
     }
     let cred = who.cred().ok_or(Errno::ESRCH)?;
-    may_inspect(viewer, &who.process, &cred, LooksBy::File).map_err(|_| Errno::EACCES)
+    let mm = who.mm();
+    may_inspect(viewer, &who.process, mm.as_deref(), &cred, LooksBy::File)
+        .map_err(|_| Errno::EACCES)
 }
 
 /// A path as the viewer sees it.

@@ -129,6 +129,7 @@ impl Mm {
             parent,
             twins: crate::sync::Mutex::default(),
             foreign: AtomicBool::new(self.is_foreign()),
+            dumpable: AtomicBool::new(self.is_dumpable()),
             _charge: Some(charge),
         });
         child.apply_later(&ops, held)?;

@@ -105,6 +105,8 @@ pub struct Mm {
     twins: crate::sync::Mutex<Vec<twin::Twin>>,
     /// A thread has, or had, other rights than the program began with.
     foreign: AtomicBool,
+    /// `PR_SET_DUMPABLE`: its like may look into it.
+    dumpable: AtomicBool,
     /// What the host needs for it, if it is a copy.
     _charge: Option<chitin_usermem::Charge>,
 }
@@ -143,6 +145,7 @@ impl Mm {
             parent: None,
             twins: crate::sync::Mutex::default(),
             foreign: AtomicBool::new(false),
+            dumpable: AtomicBool::new(true),
             _charge: None,
             published: OnceLock::new(),
         })
@@ -169,6 +172,16 @@ impl Mm {
         if !self.may_patch(cred) {
             self.foreign.store(true, Ordering::SeqCst);
         }
+    }
+
+    /// Whether others of the same user may look into it (`PR_SET_DUMPABLE(2const)`).
+    pub fn is_dumpable(&self) -> bool {
+        self.dumpable.load(Ordering::SeqCst)
+    }
+
+    /// Says whether they may.
+    pub fn set_dumpable(&self, dumpable: bool) {
+        self.dumpable.store(dumpable, Ordering::SeqCst);
     }
 
     /// Whether a thread has, or had, other rights than the program began with.

@@ -18,7 +18,7 @@ fn inspected(cur: &CurrentTask, tid: i32) -> Result<Arc<Task>, Errno> {
         0 => cur.task().clone(),
         tid => cur.task().kernel.pids.get(tid).ok_or(Errno::ESRCH)?,
     };
-    may_inspect(cur.task(), &task.process, &task.cred(), LooksBy::Call)?;
+    may_inspect(cur.task(), &task.process, task.mm().as_deref(), &task.cred(), LooksBy::Call)?;
     Ok(task)
 }
 
@@ -181,7 +181,7 @@ pub fn kcmp(cur: &mut CurrentTask, a: i32, b: i32, kind: i32, x: u64, y: u64) ->
     let known = |tid: i32| cur.task().kernel.pids.get(tid).ok_or(Errno::ESRCH);
     let (a, b) = (known(a)?, known(b)?);
     for task in [&a, &b] {
-        may_inspect(cur.task(), &task.process, &task.cred(), LooksBy::Call)?;
+        may_inspect(cur.task(), &task.process, task.mm().as_deref(), &task.cred(), LooksBy::Call)?;
     }
     let file =
         |task: &Task, fd: u64| task.files().get(i32::try_from(fd).map_err(|_| Errno::EBADF)?);

@@ -149,7 +149,7 @@ pub fn pidfd_getfd(cur: &mut CurrentTask, fd: i32, target: i32, flags: u32) -> S
     let file = pidfd(cur, fd, |of| {
         let first = of.process().tasks().into_iter().next();
         let task = of.thread().or(first).ok_or(Errno::ESRCH)?;
-        may_inspect(cur.task(), of.process(), &task.cred(), LooksBy::Call)?;
+        may_inspect(cur.task(), of.process(), task.mm().as_deref(), &task.cred(), LooksBy::Call)?;
         task.files().get(target)
     })?;
     Ok(number(install(cur, file, true)?))

@@ -47,8 +47,8 @@ pub fn prctl(cur: &mut CurrentTask, option: i32, a: u64, b: u64, c: u64, d: u64)
             let signo = task.parent_death_signal.load(Relaxed);
             UserPtr::<i32>::new(UserAddr(a)).write(&*mm, &signo)?;
         }
-        PR_GET_DUMPABLE => return Ok(task.process.dumpable.load(Relaxed).into()),
-        PR_SET_DUMPABLE if a <= 1 => task.process.dumpable.store(a == 1, Relaxed),
+        PR_GET_DUMPABLE => return Ok(mm.is_dumpable().into()),
+        PR_SET_DUMPABLE if a <= 1 => mm.set_dumpable(a == 1),
         PR_GET_KEEPCAPS => return Ok(u64::from(cred.keep_caps)),
         PR_SET_KEEPCAPS if a <= 1 => change(&|c| c.keep_caps = a == 1),
         PR_SET_NO_NEW_PRIVS if (a, b, c, d) == (1, 0, 0, 0) => change(&|c| c.no_new_privs = true),

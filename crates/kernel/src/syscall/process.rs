@@ -329,6 +329,7 @@ async fn do_execve(
     let running = image.file.path().map(Running::begin).transpose()?;
     become_only_thread(cur).await?;
     let old_mm = cur.mm().clone();
+    image.mm.set_dumpable(is_dumpable(&before, &image.file));
     cur.replace_mm(image.mm, image.ctx);
     cur.learning = 0;
     if image.learns {
@@ -336,8 +337,6 @@ async fn do_execve(
     }
     drop(old_mm);
     task.finish_vfork();
-    let dumpable = is_dumpable(&before, &image.file);
-    task.process.dumpable.store(dumpable, std::sync::atomic::Ordering::SeqCst);
     task.set_cred(cred);
     *task.comm.lock() = image.comm;
     task.set_exit_words(ExitWords::default());

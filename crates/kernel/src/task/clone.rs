@@ -77,10 +77,9 @@ pub async fn clone_task(cur: &mut CurrentTask, request: CloneRequest) -> Result<
     } else {
         // The task and its current half hold it.
         let alone = Arc::strong_count(cur.mm()) <= 2;
-        let dumpable = parent.process.dumpable.load(Ordering::SeqCst);
         cur.mm().fork(
             if alone { Company::Alone } else { Company::Others },
-            if dumpable { Heirs::Twins } else { Heirs::No },
+            if cur.mm().is_dumpable() { Heirs::Twins } else { Heirs::No },
         )?
     };
     let mut ctx = mm.space().clone().new_context().map_err(|e| match host_error(e) {
@@ -189,13 +188,8 @@ fn child_task(
         let adjusted = parent.process.oom_score_adj.load(Ordering::Relaxed);
         process.oom_score_adj.store(adjusted, Ordering::Relaxed);
         CpuLimit::watch(&process, &parent.kernel);
-        let copied = [
-            (&process.dumpable, &parent.process.dumpable),
-            (&process.no_huge_pages, &parent.process.no_huge_pages),
-        ];
-        for (to, from) in copied {
-            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
-        }
+        let no_huge_pages = parent.process.no_huge_pages.load(Ordering::Relaxed);
+        process.no_huge_pages.store(no_huge_pages, Ordering::Relaxed);
         process
     };
     let handlers = parent.handlers();

@@ -233,12 +233,15 @@ impl Task {
         self.set_view(0);
         let ids = |c: &Cred| (c.euid, c.egid, c.fsuid, c.fsgid);
         let old = self.cred();
-        if ids(&old) != ids(&cred) || cred.permitted.0 & !old.permitted.0 != 0 {
-            // Before: who sees the new ones sees this too.
-            self.process.dumpable.store(false, Ordering::SeqCst);
+        let more = ids(&old) != ids(&cred) || cred.permitted.0 & !old.permitted.0 != 0;
+        if more {
             self.parent_death_signal.store(0, Ordering::Relaxed);
         }
         if let Some(mm) = self.mm() {
+            if more {
+                // Before: who sees the new ones sees this too.
+                mm.set_dumpable(false);
+            }
             mm.note_cred(&cred);
         }
         *self.cred.write() = Arc::new(cred);

@@ -134,8 +134,6 @@ pub struct Process {
     pub started: u64,
     /// `/proc/PID/oom_score_adj`, -1000 to 1000.
     pub oom_score_adj: AtomicI32,
-    /// `PR_SET_DUMPABLE`: its like may look into it.
-    pub dumpable: AtomicBool,
     /// `PR_SET_THP_DISABLE`; there are none.
     pub no_huge_pages: AtomicBool,
     /// Set when it has ended.
@@ -186,7 +184,6 @@ impl Process {
             peak_memory: AtomicU64::new(0),
             started: chitin_executor::Executor::now(),
             oom_score_adj: AtomicI32::new(0),
-            dumpable: AtomicBool::new(true),
             no_huge_pages: AtomicBool::new(false),
             remains: Mutex::default(),
         })

@@ -2,8 +2,8 @@
 
 use super::{Process, Task};
 use crate::cred::Cred;
+use crate::mm::Mm;
 use chitin_abi::Errno;
-use std::sync::atomic::Ordering;
 
 /// `CAP_SYS_PTRACE`.
 const CAP_SYS_PTRACE: u32 = 19;
@@ -50,10 +50,11 @@ pub enum LooksBy {
 }
 
 /// Whether `viewer` may see what is a process's own affair (`ptrace(2)`, "access mode
-/// checking"); `EPERM` if not. `cred` are those of the looked-at thread.
+/// checking"); `EPERM` if not. `mm` and `cred` are those of the looked-at thread.
 pub fn may_inspect(
     viewer: &Task,
     process: &Process,
+    mm: Option<&Mm>,
     cred: &Cred,
     by: LooksBy,
 ) -> Result<(), Errno> {
@@ -68,6 +69,6 @@ pub fn may_inspect(
     let same = [cred.uid, cred.euid, cred.suid].iter().all(|&id| id == uid)
         && [cred.gid, cred.egid, cred.sgid].iter().all(|&id| id == gid)
         && cred.permitted.0 & !caps.0 == 0
-        && process.dumpable.load(Ordering::SeqCst);
+        && mm.is_none_or(Mm::is_dumpable);
     if same || own.has_cap(CAP_SYS_PTRACE) { Ok(()) } else { Err(Errno::EPERM) }
 }
