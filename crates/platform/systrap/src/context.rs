@@ -32,7 +32,7 @@ pub(crate) struct Shared {
     runs: AtomicU64,
     this: Weak<Shared>,
     cpu: AtomicUsize,
-    /// When a polling worker saw it run first since it was resumed; 0 if none did.
+    /// When its worker saw it run first since it was resumed; 0 if it has not.
     seen: AtomicU64,
     /// In which poll of a task it was seen to stop, and since when none of its calls has waited
     /// for anything, as far as somebody looked; 0 if nobody has.
