@@ -52,8 +52,9 @@ const BACK_OFF: (u64, u64) = (10_000_000, 1_000_000_000);
 const SLOW_REQUEST: u64 = 12_000;
 const MOST_SLOW: u32 = 6;
 const SLOW_BAN: u64 = 20_000_000;
-/// Looks of a stub for its answer while its worker polls: more than a call to the host takes.
-const STUB_LOOKS: u32 = 20_000;
+/// Looks of a stub for its answer while its worker polls. Ten times as many cost what maps much: its mapper
+/// waits for the same CPU.
+const STUB_LOOKS: u32 = 2000;
 
 thread_local! {
     static CPU: Cell<Option<usize>> = const { Cell::new(None) };
