@@ -583,6 +583,7 @@ impl Thread {
         let (shared, base) = (self.host().shared.clone(), self.host().base);
         shared.running.store(false, Ordering::SeqCst);
         shared.stopped_in.store(chitin_executor::current_poll(), Ordering::Relaxed);
+        crate::parker::serves(&shared.this);
         if std::mem::take(&mut self.gated) && shared.stub.mapper().settle().is_err() {
             shared.stub.kill();
             return Exit::Killed(KillReason::Host { signo: libc::SIGKILL });
@@ -748,6 +749,8 @@ impl Drop for Thread {
             host.shared.stub.kill();
         } else if !host.shared.stub.is_dead() {
             host.shared.kicked.store(false, Ordering::SeqCst);
+            // No answer comes soon.
+            host.shared.word(AREA_SPIN).store(0, Ordering::Relaxed);
             self.space.recycle(host);
         }
     }

@@ -11,9 +11,9 @@ use crate::layout::{AREA_SPIN, STATE_ASLEEP};
 use crate::stub::lock;
 use crate::sys::{self, FutexWaitV};
 use chitin_executor::{Executor, Parker, current_worker};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 /// `FUTEX_WAITV_MAX`.
 const MAX_WORDS: usize = 128;
@@ -35,9 +35,11 @@ const LOST_CPU: u64 = 100_000;
 /// them.
 const SHORT_SLEEP: u64 = 50_000;
 /// Score from which a worker begins to poll, below which it stops, and the highest.
-const POLL_SCORE: i32 = 32;
-const STOP_SCORE: i32 = 8;
+const POLL_SCORE: i32 = 16;
+const STOP_SCORE: i32 = 4;
 const MAX_SCORE: i32 = 64;
+/// What a wait that was not short takes from it.
+const LONG_WAIT: i32 = 4;
 /// Looks for the stop of a thread that was just resumed, before its task gives way.
 const CATCH_LOOKS: u32 = 400;
 /// Stops that are caught so in a row, before the worker looks after everything else.
@@ -47,23 +49,18 @@ const MOST_CAUGHT: u32 = 256;
 const CROWD_LIMIT: u64 = 4_000_000;
 /// How long a worker does not poll after it lost the CPU: at first, at most.
 const BACK_OFF: (u64, u64) = (10_000_000, 1_000_000_000);
-/// An answer of a mapper that took longer makes polling doubtful, in nanoseconds; more such
-/// than twice as many quick ones, by so many points, end it for so long.
-const SLOW_REQUEST: u64 = 12_000;
-const MOST_SLOW: u32 = 6;
-const SLOW_BAN: u64 = 20_000_000;
-/// Looks of a stub for its answer while its worker polls. Ten times as many cost what maps much: its mapper
-/// waits for the same CPU.
-const STUB_LOOKS: u32 = 2000;
+/// Looks of a stub for its answer while its worker polls: when nobody else may want its CPU but
+/// a mapper, for which it makes room ([`make_room`]), and otherwise.
+const LOOKS_ALONE: u32 = 20_000;
+const LOOKS: u32 = 2000;
 
 thread_local! {
     static CPU: Cell<Option<usize>> = const { Cell::new(None) };
     /// Stops that the worker has caught in a row, and its CPU time before the first.
     static CAUGHT: Cell<u32> = const { Cell::new(0) };
-    /// Whether the worker polls, and two points for each slow answer of a mapper, less one
-    /// for each quick one.
+    /// Whether the worker polls, and whose stop it has seen last then.
     static POLLS: Cell<bool> = const { Cell::new(false) };
-    static SLOW: Cell<u32> = const { Cell::new(0) };
+    static SERVED: RefCell<Weak<Shared>> = const { RefCell::new(Weak::new()) };
 }
 
 /// The CPU that the calling worker is bound to.
@@ -76,11 +73,24 @@ pub(crate) fn polls_now() -> bool {
     POLLS.get()
 }
 
-/// A mapper's answer to a polling worker took so long, in nanoseconds. Waking and flushing
-/// another CPU is slow: who maps much should be on the worker's own.
-pub(crate) fn request_took(time: u64) {
-    let slow = SLOW.get();
-    SLOW.set(if time > SLOW_REQUEST { slow + 2 } else { slow.saturating_sub(1) });
+/// The calling worker is going to serve a thread.
+pub(crate) fn serves(context: &Weak<Shared>) {
+    if POLLS.get() {
+        SERVED.with_borrow_mut(|served| {
+            if !served.ptr_eq(context) {
+                served.clone_from(context);
+            }
+        });
+    }
+}
+
+/// The calling worker is going to wait for a mapper: the thread that it serves leaves it the CPU.
+pub(crate) fn make_room() {
+    if POLLS.get()
+        && let Some(served) = SERVED.with_borrow(Weak::upgrade)
+    {
+        served.word(AREA_SPIN).store(0, Ordering::Relaxed);
+    }
 }
 
 #[derive(Default)]
@@ -136,8 +146,11 @@ impl Workers {
     pub(crate) fn prepare(&self, context: &Shared) {
         let Some(index) = current_worker().filter(|&i| i < self.workers.len()) else { return };
         let polls = self.workers[index].polls.load(Ordering::Relaxed);
-        let (cpu, looks) =
-            if polls { (self.next_cpu(index), STUB_LOOKS) } else { (current_cpu(), 0) };
+        let (cpu, looks) = match polls {
+            true if self.running() == 0 => (self.next_cpu(index), LOOKS_ALONE),
+            true => (self.next_cpu(index), LOOKS),
+            false => (current_cpu(), 0),
+        };
         if let Some(cpu) = cpu {
             context.move_to(cpu);
         }
@@ -157,7 +170,6 @@ impl Workers {
         let worker = &self.workers[index];
         let busy = !worker.polls.load(Ordering::Relaxed)
             || worker.count.load(Ordering::Relaxed) != 0
-            || SLOW.get() >= MOST_SLOW
             || chitin_executor::has_backlog();
         let caught = CAUGHT.get();
         if busy || caught >= MOST_CAUGHT {
@@ -271,10 +283,6 @@ impl Workers {
         let worker = &self.workers[index];
         let polls = worker.polls.load(Ordering::Relaxed);
         let enough = if polls { STOP_SCORE } else { POLL_SCORE };
-        if polls && SLOW.get() >= MOST_SLOW {
-            worker.banned.store(now + SLOW_BAN, Ordering::Relaxed);
-            return false;
-        }
         if worker.score.load(Ordering::Relaxed) < enough
             || now < worker.banned.load(Ordering::Relaxed)
             || self.cpu_of(index).is_none()
@@ -283,8 +291,9 @@ impl Workers {
             return false;
         }
         let running = self.running();
-        let crowd = running >= self.cpus.len() && now < worker.crowd_banned.load(Ordering::Relaxed);
-        if running == 0 || crowd || self.busy() >= self.cpus.len() {
+        let crowd = running >= self.cpus.len()
+            && (!polls || now < worker.crowd_banned.load(Ordering::Relaxed));
+        if crowd || self.busy() >= self.cpus.len() {
             return false;
         }
         if !polls {
@@ -293,7 +302,6 @@ impl Workers {
             }
             worker.polls.store(true, Ordering::Relaxed);
             POLLS.set(true);
-            SLOW.set(0);
         }
         true
     }
@@ -381,7 +389,7 @@ impl Workers {
     fn judge(&self, index: usize, waited: u64, limit: u64) {
         let worker = &self.workers[index];
         let score = worker.score.load(Ordering::Relaxed);
-        let by = if waited < limit { 1 } else { -8 };
+        let by = if waited < limit { 1 } else { -LONG_WAIT };
         worker.score.store((score + by).clamp(0, MAX_SCORE), Ordering::Relaxed);
     }
 }
@@ -397,13 +405,21 @@ fn back_off(ban: &AtomicU64) -> u64 {
 impl Parker for Workers {
     fn park(&self, index: usize, deadline: Option<u64>) {
         let worker = &self.workers[index];
-        if self.collect(index) || worker.unpark.swap(0, Ordering::AcqRel) == 1 {
+        let waits = worker.count.load(Ordering::Relaxed) > 0;
+        if self.collect(index) {
+            self.judge(index, 0, 1);
+            if !worker.polls.load(Ordering::Relaxed) {
+                // It ran on this CPU, and has stopped already: as the next one is going to.
+                self.begin_poll(index, Executor::now());
+            }
+            return;
+        }
+        if worker.unpark.swap(0, Ordering::AcqRel) == 1 {
             return;
         }
         let start = Executor::now();
-        let waits = worker.count.load(Ordering::Relaxed) > 0;
         self.share(index, start);
-        if self.begin_poll(index, start) {
+        if waits && self.begin_poll(index, start) {
             let found = self.poll(index, deadline, start);
             if found {
                 worker.unpark.store(0, Ordering::Release);
@@ -412,10 +428,9 @@ impl Parker for Workers {
                 }
                 return;
             }
-            self.judge(index, 1, 0);
-        } else {
-            self.end_poll(index);
         }
+        // Another worker may while this one sleeps.
+        self.end_poll(index);
         worker.asleep.store(true, Ordering::Relaxed);
         self.sleep(index, deadline, start);
         worker.asleep.store(false, Ordering::Relaxed);

@@ -4,7 +4,6 @@
 use crate::control::{Block, Slot};
 use crate::layout::*;
 use crate::{Reply, sys};
-use chitin_executor::Executor;
 use chitin_platform::PlatformError;
 use std::any::Any;
 use std::os::fd::AsFd;
@@ -326,18 +325,14 @@ impl Mapper<'_> {
 
     /// Has the mapper do some operations.
     fn send(&mut self, ops: &[Op]) -> Result<i32, PlatformError> {
-        let start = crate::parker::polls_now().then(Executor::now);
+        crate::parker::make_room();
         if let Some(cpu) = crate::parker::current_cpu() {
             self.stub.move_to(cpu);
         }
         self.stub.write_ops(ops, 0);
         self.stub.hand_over();
         self.stub.ring();
-        let result = self.answer();
-        if let Some(start) = start {
-            crate::parker::request_took(Executor::now() - start);
-        }
-        result
+        self.answer()
     }
 
     fn answer(&mut self) -> Result<i32, PlatformError> {
