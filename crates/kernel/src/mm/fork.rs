@@ -4,6 +4,7 @@
 //! platform has ready; one with many by the host's own `fork(2)`. Private memory is copied at
 //! once where it is little, else its pages are left to both until one of them stores there.
 
+use super::heap::Heap;
 use super::twin::{Parent, Twin};
 use super::vma::{Sharing, Side, Source, Vma, flag};
 use super::{Mm, PAGE, State, host_error};
@@ -58,6 +59,7 @@ impl Mm {
         let mut state = self.state.write();
         if company == Company::Alone {
             self.leave_to_both(&mut state)?;
+            self.forget_what_is_shared(&mut state);
         }
         let charge = self.memory.charge(host_cost(&state.areas))?;
         let few = state.areas.count() <= MOST_MAPPED;
@@ -68,7 +70,10 @@ impl Mm {
         let mut ops = Vec::new();
         let mut child = State {
             areas: Areas::default(),
-            brk: state.brk.clone(),
+            heap: Heap {
+                range: state.heap.range.clone(),
+                left: had.as_ref().map(|had| had.behind.clone()).unwrap_or_default(),
+            },
             within: state.within.clone(),
             rooms: had.as_ref().map_or_else(|| state.rooms.clone(), |had| had.rooms.clone()),
         };

@@ -1,4 +1,4 @@
-//! `mmap(2)`, `munmap(2)`, `brk(2)`.
+//! `mmap(2)`, `munmap(2)`.
 
 use super::areas::MAX_AREAS;
 use super::images::Found;
@@ -257,67 +257,6 @@ impl Mm {
     /// Areas whose pages are to be given back when they are no longer mapped.
     pub(super) fn removed(&self, areas: Vec<Vma>) -> Removed {
         Removed { memory: self.memory.clone(), areas }
-    }
-
-    /// Sets where the heap begins; it is empty.
-    pub fn set_brk_start(&self, start: u64) {
-        self.state.write().brk = start..start;
-    }
-
-    /// The heap (`brk(2)`).
-    #[must_use]
-    pub fn brk_range(&self) -> Range<u64> {
-        self.state.read().brk.clone()
-    }
-
-    /// `brk(2)`: moves the end of the heap; returns where it is. `limit` is
-    /// `RLIMIT_DATA` in bytes.
-    pub fn brk(&self, to: u64, limit: u64) -> u64 {
-        let heap = self.brk_range();
-        if to < heap.start || to - heap.start > limit || to >= USER_END {
-            return heap.end;
-        }
-        let old = heap.end.next_multiple_of(PAGE);
-        let new = to.next_multiple_of(PAGE);
-        let result = match new.cmp(&old) {
-            std::cmp::Ordering::Less => self.unmap(new, old - new),
-            std::cmp::Ordering::Equal => Ok(()),
-            std::cmp::Ordering::Greater => self.grow_heap(old, new),
-        };
-        if result.is_err() {
-            return heap.end;
-        }
-        self.state.write().brk.end = to;
-        to
-    }
-
-    fn grow_heap(&self, old: u64, new: u64) -> Result<(), Errno> {
-        {
-            let mut state = self.state.write();
-            if !state.areas.is_free(old..new) {
-                return Err(Errno::ENOMEM);
-            }
-            let heap = state.areas.find(old - 1).cloned();
-            if let Some(vma) = heap
-                && vma.flags & flag::HEAP != 0
-                && vma.flags & flag::LOCKED == self.future_flags()
-                && let Source::Anon { block, at, copies: None, .. } = &vma.source
-                && at + (new - vma.start) <= block.len()
-            {
-                let grown = Vma { end: new, ..vma.clone() };
-                let mut ops = Vec::new();
-                state.evict_rooms(old..new, &mut ops);
-                grown.part(old, new).map_ops(&mut ops, Populate::Lazy);
-                drop(state.areas.remove(grown.start..old));
-                state.areas.insert(grown);
-                return self.apply_later(&ops, ());
-            }
-        }
-        let mut request =
-            MapRequest::anonymous(Placement::FixedNoReplace(old), new - old, Prot::RW);
-        request.flags = flag::HEAP;
-        request.populate = self.future_populate();
-        self.map(&request, u64::MAX).map(drop)
     }
 }
 

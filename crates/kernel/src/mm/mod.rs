@@ -16,6 +16,7 @@ mod areas;
 mod change;
 mod copy;
 mod fork;
+mod heap;
 mod images;
 mod lock;
 mod map;
@@ -71,8 +72,7 @@ pub struct Landmarks {
 
 struct State {
     areas: Areas,
-    /// The heap (`brk(2)`).
-    brk: Range<u64>,
+    heap: heap::Heap,
     /// Addresses that `mmap(2)` may choose.
     within: Range<u64>,
     /// Where trampolines of patched text are.
@@ -129,8 +129,12 @@ impl Mm {
         memory: Arc<GuestMemory>,
         within: Range<u64>,
     ) -> Arc<Self> {
-        let state =
-            State { areas: Areas::default(), brk: 0..0, within, rooms: patch::Rooms::default() };
+        let state = State {
+            areas: Areas::default(),
+            heap: heap::Heap::default(),
+            within,
+            rooms: patch::Rooms::default(),
+        };
         Arc::new(Self {
             space,
             memory,

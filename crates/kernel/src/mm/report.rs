@@ -130,7 +130,7 @@ impl Mm {
     #[must_use]
     pub fn sizes(&self) -> MmSizes {
         let state = self.state.read();
-        let mut sizes = MmSizes { heap: state.brk.start, ..MmSizes::default() };
+        let mut sizes = MmSizes { heap: state.heap.range.start, ..MmSizes::default() };
         for vma in state.areas.iter() {
             sizes.total += vma.len();
             if vma.prot.write && vma.sharing == Sharing::Private {

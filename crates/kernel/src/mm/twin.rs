@@ -5,6 +5,7 @@
 //! is different, and copies the content of private memory (`docs/adr/twins.md`).
 
 use super::fork::{MOST_MAPPED, is_copied};
+use super::heap::Remains;
 use super::patch::{Rooms, room_of};
 use super::vma::{Hold, Sharing, Source, Vma, flag};
 use super::{Areas, Mm, State};
@@ -31,6 +32,8 @@ pub(super) struct Left {
     pub(super) space: Arc<dyn AddressSpace>,
     pub(super) areas: Areas,
     pub(super) rooms: Rooms,
+    /// Behind its heap.
+    pub(super) behind: Remains,
 }
 
 impl Twin {
@@ -188,7 +191,8 @@ impl Mm {
         // Its end wipes what is published: not what the next child has by then.
         drop(self.published.take());
         let (space, areas) = (self.space.clone(), std::mem::take(&mut state.areas));
-        let left = Left { space, areas, rooms: std::mem::take(&mut state.rooms) };
+        let rooms = std::mem::take(&mut state.rooms);
+        let left = Left { space, areas, rooms, behind: std::mem::take(&mut state.heap.left) };
         let mut twins = parent.twins.lock();
         twins.push(Twin(Some(left)));
         let surplus = if twins.len() > MOST_OF_ONE { Some(twins.remove(0)) } else { None };
