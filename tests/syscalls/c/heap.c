@@ -158,3 +158,32 @@ CASE(large_ones_of_parent_and_child) {
         memset(heap, 1, LARGE * PAGE);
     }
 }
+CASE(what_a_child_had_is_not_seen) {
+    enum { LARGE = 1024 };
+    for (int whose = 0; whose < 2; whose++) {
+        begin(LARGE);
+        memset(heap, 1, LARGE * PAGE);
+        int go[2], ready[2];
+        char b;
+        OK(pipe(go)), OK(pipe(ready));
+        pid_t c = CHILD({
+            // As the parent does, when that is not there any more.
+            if (whose == 1) end_at(LARGE - 100);
+            if (write(ready[1], "x", 1) != 1 || read(go[0], &b, 1) != 1) _exit(1);
+            if (whose == 0) _exit(is_all(heap, LARGE * PAGE, 1) ? 0 : 2);
+            heap[0] = 2;
+            end_at(LARGE);
+            if (!is_all(heap + (LARGE - 100) * PAGE, 100 * PAGE, 0)) _exit(3);
+        });
+        EQ(OK(read(ready[0], &b, 1)), 1);
+        if (whose == 0) end_at(LARGE - 100);
+        // All that the child has is its own now, if it is its turn.
+        if (whose == 1) OK(munmap(heap, LARGE * PAGE));
+        EQ(OK(write(go[1], "x", 1)), 1);
+        REAP(c, 0);
+        if (whose == 1) return;
+        heap[0] = 2;
+        end_at(LARGE);
+        TRUE(is_all(heap + (LARGE - 100) * PAGE, 100 * PAGE, 0));
+    }
+}

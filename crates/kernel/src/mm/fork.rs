@@ -177,6 +177,7 @@ impl Mm {
             if let Source::Anon { copies, .. } = &mut vma.source {
                 *copies = Some(Side::first());
             }
+            vma.flags |= flag::COMMON;
             vma.protect_ops(&mut ops);
             drop(state.areas.remove(vma.start..vma.end));
             state.areas.insert(vma);

@@ -34,7 +34,8 @@ pub(super) struct Remains {
 /// has them.
 fn behind(vma: &Vma, end: u64) -> Option<(&Arc<Block>, Range<u64>)> {
     let Source::Anon { block, at, copies: None, .. } = &vma.source else { return None };
-    let fits = vma.flags & flag::HEAP != 0 && at + (end - vma.start) <= block.len();
+    let may_go_on = vma.flags & (flag::HEAP | flag::COMMON) == flag::HEAP;
+    let fits = may_go_on && at + (end - vma.start) <= block.len();
     let offset = |addr: u64| block.offset() + at + (addr - vma.start);
     fits.then(|| (block, offset(vma.end)..offset(end)))
 }
@@ -112,8 +113,7 @@ impl Mm {
         }
     }
 
-    /// Keeps nothing in a block that another address space has, too: it may be the one that goes
-    /// on with it.
+    /// Keeps nothing in a block that another address space has, too: nobody goes on with it.
     pub(super) fn forget_what_is_shared(&self, state: &mut State) {
         let left = &state.heap.left;
         let is_shared = |vma: &Vma| match &vma.source {

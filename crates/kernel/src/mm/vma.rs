@@ -130,6 +130,8 @@ pub mod flag {
     pub const VDSO: u32 = 128;
     /// `MAP_GROWSDOWN`: an access below makes it longer.
     pub const GROWS: u32 = 256;
+    /// Was left to both by a fork: neither may go on with what is behind it in its block.
+    pub const COMMON: u32 = 1024;
 }
 
 /// One area.
