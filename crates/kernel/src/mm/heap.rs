@@ -1,5 +1,5 @@
 //! `brk(2)`. Programs give a piece of the heap back and ask for it again all the time: what was
-//! mapped there is kept for a while, and zeroed before it is mapped again, which takes a tenth of
+//! mapped there is kept for a while, and zeroed before it is mapped again, which costs less than
 //! a fault for each page.
 
 use super::map::{MapRequest, Placement};
