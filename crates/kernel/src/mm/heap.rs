@@ -138,6 +138,8 @@ impl Mm {
                 && let Some((block, more)) = behind(&vma, new)
                 && !state.is_mapped_elsewhere(&vma, block, &more)
             {
+                // This may fail: before anything is taken out of a table.
+                let there = self.zero_left(&mut state.heap.left, &more)?;
                 let grown = Vma { end: new, ..vma.clone() };
                 let mut part = grown.part(old, new);
                 part.prot = Prot::RW;
@@ -145,7 +147,6 @@ impl Mm {
                 let mut ops = Vec::new();
                 state.evict_rooms(old..new, &mut ops);
                 part.map_ops(&mut ops, Populate::Lazy);
-                let there = self.zero_left(&mut state.heap.left, &more)?;
                 if there > 0 {
                     ops.push(MapOp::Touch { addr: old, len: there });
                 }
