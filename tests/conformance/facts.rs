@@ -23,7 +23,7 @@ kill -STOP %1; sleep 0.2; ps -o stat= -p $(jobs -p | head -1) | cut -c1; kill -C
         "own_status",
         "grep",
         r#"grep -E '^(Name|State|Threads|TracerPid|Uid|Gid|NoNewPrivs|SigIgn|SigBlk|Seccomp):' /proc/self/status
-trap '' USR1; bash -c 'grep -E "^Sig(Ign|Cgt)" /proc/$$/status | cut -c1-30'; umask 027; grep Umask /proc/self/status
+trap '' USR1; bash -c 'while read -r line; do case $line in Sig[IC]g[nt]*) echo "$line";; esac; done < /proc/$$/status'; umask 027; grep Umask /proc/self/status
 cat /proc/self/comm; cat /proc/self/cmdline | tr '\0' ' '; X=1 cat /proc/self/environ | tr '\0' '\n' | grep ^X
 awk '{print $2, $3, NF}' /proc/self/stat; awk '{print NF}' /proc/self/statm; readlink /proc/self/exe /proc/self/cwd /proc/self/root | sed "s|$PWD|HERE|"
 ulimit -n 77; awk '/open files/ {print $4, $5}' /proc/self/limits; cat /proc/self/{uid_map,gid_map,setgroups,personality,oom_score_adj}"#,
