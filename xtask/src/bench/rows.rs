@@ -202,6 +202,8 @@ mkdir out
 t tar-extract 'tar xf tree.tar -C out'
 t cp-r 'cp -r tree copy'
 cd tree
+# Older than the index: git reads again what may have changed in the second in which it wrote the index.
+find . -type f -exec touch -d 2024-01-01 {} +
 git init -q .
 git config user.name a
 git config user.email a@b
