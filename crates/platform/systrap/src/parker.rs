@@ -27,8 +27,9 @@ const BUSY: u64 = 2_000_000;
 const FREE_AFTER: u64 = 4_000_000;
 /// Longest sleep when some words cannot be waited for, in nanoseconds.
 const BLIND: u64 = 500_000;
-/// Longest poll without a stop, in nanoseconds: more than waking a halted CPU takes.
-const POLL_LIMIT: u64 = 150_000;
+/// Longest poll without a stop, in nanoseconds: many times what waking a halted CPU takes, since programs
+/// that load others (`import`) compute as long between two calls.
+const POLL_LIMIT: u64 = 1_000_000;
 /// A look that took this long was not on the CPU, in nanoseconds.
 const LOST_CPU: u64 = 100_000;
 /// A sleep of less speaks for polling, in nanoseconds: two switches, and a mapping between
