@@ -2,20 +2,25 @@
 //!
 //! To unmap all that a process had takes as long as many system calls, and nobody waits for
 //! it but who wants the pages: a thread of its own does it, on a CPU that nobody needs, as
-//! long as it keeps up.
+//! long as it keeps up. A worker that polls has that CPU: it does it itself, while it waits.
 
 use crate::context::HostThread;
 use crate::frame::Layout;
 use crate::publish::Region;
-use crate::stub::{Op, Stub};
+use crate::stub::{Op, Stub, lock};
 use crate::zygote::{Waiting, Zygote};
 use chitin_platform::Answers;
 use std::any::Any;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 /// Most stubs that wait to be emptied; whoever comes then does it alone.
 const MOST_WAITING: usize = 4;
+
+/// How often a polling worker may look for stops and put off what it should empty.
+const MOST_PUT_OFF: u32 = 64;
 
 /// How often the CPU is left to the thread of a stub, until it has come to the trap.
 const MOST_YIELDS: usize = 64;
@@ -73,6 +78,11 @@ impl Used {
 #[derive(Default)]
 pub(crate) struct Cleaner {
     queue: OnceLock<SyncSender<Used>>,
+    /// What the polling worker is going to empty, and whether there is something.
+    put_off: Mutex<VecDeque<Used>>,
+    has_put_off: AtomicBool,
+    /// How often it was put off since the last one.
+    times: AtomicU32,
 }
 
 impl Cleaner {
@@ -88,9 +98,54 @@ impl Cleaner {
 
     /// Empties a stub, soon.
     pub(crate) fn take(&self, used: Used, zygote: &Zygote) {
-        // A polling worker has the only CPU that would be left.
-        let queue = self.queue.get().filter(|_| !crate::parker::polls_now());
-        let left = match queue {
+        if !crate::parker::polls_now() {
+            return self.hand_over(used, zygote);
+        }
+        let surplus = {
+            let mut put_off = lock(&self.put_off);
+            put_off.push_back(used);
+            self.has_put_off.store(true, Ordering::Relaxed);
+            if put_off.len() > MOST_WAITING { put_off.pop_front() } else { None }
+        };
+        if let Some(used) = surplus {
+            used.empty(zygote, None);
+        }
+    }
+
+    /// Whether there are stubs that a polling worker has put off.
+    pub(crate) fn has_put_off(&self) -> bool {
+        self.has_put_off.load(Ordering::Relaxed)
+    }
+
+    fn next_put_off(&self) -> Option<Used> {
+        let mut put_off = lock(&self.put_off);
+        let next = put_off.pop_front();
+        self.has_put_off.store(!put_off.is_empty(), Ordering::Relaxed);
+        next
+    }
+
+    /// Whether there are, and have been for long.
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.has_put_off() && self.times.fetch_add(1, Ordering::Relaxed) >= MOST_PUT_OFF
+    }
+
+    /// Empties one of them.
+    pub(crate) fn empty_one(&self, zygote: &Zygote) {
+        self.times.store(0, Ordering::Relaxed);
+        if let Some(used) = self.next_put_off() {
+            used.empty(zygote, None);
+        }
+    }
+
+    /// Leaves them to the thread: the worker polls no longer.
+    pub(crate) fn hand_over_all(&self, zygote: &Zygote) {
+        while let Some(used) = self.next_put_off() {
+            self.hand_over(used, zygote);
+        }
+    }
+
+    fn hand_over(&self, used: Used, zygote: &Zygote) {
+        let left = match self.queue.get() {
             Some(queue) => match queue.try_send(used) {
                 Ok(()) => return,
                 Err(TrySendError::Full(used) | TrySendError::Disconnected(used)) => used,

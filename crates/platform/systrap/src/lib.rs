@@ -62,7 +62,7 @@ impl Systrap {
         sys::require_fsgsbase()?;
         let zygote = Zygote::start(memory)?;
         let cpuid = cpuid::Known::new(&zygote.control);
-        let workers = Workers::new(workers);
+        let workers = Workers::new(workers, &zygote);
         Ok(Arc::new(Self { zygote, workers, cpuid, cpuid_traps: sys::can_trap_cpuid() }))
     }
 

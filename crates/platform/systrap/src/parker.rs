@@ -10,6 +10,7 @@ use crate::context::Shared;
 use crate::layout::{AREA_SPIN, STATE_ASLEEP};
 use crate::stub::lock;
 use crate::sys::{self, FutexWaitV};
+use crate::zygote::Zygote;
 use chitin_executor::{Executor, Parker, current_worker};
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -30,6 +31,8 @@ const BLIND: u64 = 500_000;
 /// Longest poll without a stop, in nanoseconds: many times what waking a halted CPU takes, since programs
 /// that load others (`import`) compute as long between two calls.
 const POLL_LIMIT: u64 = 1_000_000;
+/// How long nothing has stopped before a polling worker does what it has put off, in nanoseconds.
+const LULL: u64 = 15_000;
 /// A look that took this long was not on the CPU, in nanoseconds.
 const LOST_CPU: u64 = 100_000;
 /// A sleep of less speaks for polling, in nanoseconds: two switches, and a mapping between
@@ -117,6 +120,7 @@ struct Worker {
 /// All workers.
 pub struct Workers {
     workers: Vec<Worker>,
+    zygote: Arc<Zygote>,
     cpus: Vec<usize>,
     no_waitv: AtomicBool,
     /// A worker polls.
@@ -124,9 +128,10 @@ pub struct Workers {
 }
 
 impl Workers {
-    pub(crate) fn new(count: usize) -> Arc<Self> {
+    pub(crate) fn new(count: usize, zygote: &Arc<Zygote>) -> Arc<Self> {
         Arc::new(Self {
             workers: (0..count.max(1)).map(|_| Worker::default()).collect(),
+            zygote: zygote.clone(),
             cpus: sys::cpus(),
             no_waitv: AtomicBool::new(false),
             polled: AtomicBool::new(false),
@@ -312,6 +317,7 @@ impl Workers {
         if worker.polls.swap(false, Ordering::Relaxed) {
             POLLS.set(false);
             self.polled.store(false, Ordering::Relaxed);
+            self.zygote.cleaner.hand_over_all(&self.zygote);
         }
     }
 
@@ -346,6 +352,11 @@ impl Workers {
                 return false;
             }
             before = now;
+            if now - start > LULL && self.zygote.cleaner.has_put_off() {
+                SERVED.set(Weak::new());
+                self.zygote.cleaner.empty_one(&self.zygote);
+                before = Executor::now();
+            }
         }
     }
 
@@ -407,6 +418,9 @@ impl Parker for Workers {
     fn park(&self, index: usize, deadline: Option<u64>) {
         let worker = &self.workers[index];
         let waits = worker.count.load(Ordering::Relaxed) > 0;
+        if worker.polls.load(Ordering::Relaxed) && self.zygote.cleaner.is_overdue() {
+            self.zygote.cleaner.empty_one(&self.zygote);
+        }
         if self.collect(index) {
             self.judge(index, 0, 1);
             if !worker.polls.load(Ordering::Relaxed) {
