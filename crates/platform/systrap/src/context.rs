@@ -46,6 +46,10 @@ impl Shared {
         self.area.u32(AREA_STATE)
     }
 
+    pub(crate) fn this(&self) -> &Weak<Shared> {
+        &self.this
+    }
+
     /// A word of the area.
     pub(crate) fn word(&self, at: u64) -> &AtomicU32 {
         self.area.u32(at)
@@ -440,6 +444,7 @@ impl Thread {
             // A kick is for later: it stops by itself.
             _ => shared.step(),
         }
+        crate::parker::dismiss();
         self.gated = gated;
         let shared = &self.host().shared;
         if self.workers.catch(shared) {
@@ -583,7 +588,7 @@ impl Thread {
         let (shared, base) = (self.host().shared.clone(), self.host().base);
         shared.running.store(false, Ordering::SeqCst);
         shared.stopped_in.store(chitin_executor::current_poll(), Ordering::Relaxed);
-        crate::parker::serves(&shared.this);
+        crate::parker::serves(shared.this());
         if std::mem::take(&mut self.gated) && shared.stub.mapper().settle().is_err() {
             shared.stub.kill();
             return Exit::Killed(KillReason::Host { signo: libc::SIGKILL });
@@ -675,7 +680,7 @@ impl Context for Thread {
     }
 
     fn park(&mut self) {
-        self.host().shared.area.u32(AREA_SPIN).store(0, Ordering::Relaxed);
+        self.workers.leaves(self.host().shared.this());
     }
 
     fn fp_state(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<Vec<u8>, PlatformError>> {
@@ -749,8 +754,7 @@ impl Drop for Thread {
             host.shared.stub.kill();
         } else if !host.shared.stub.is_dead() {
             host.shared.kicked.store(false, Ordering::SeqCst);
-            // No answer comes soon.
-            host.shared.word(AREA_SPIN).store(0, Ordering::Relaxed);
+            self.workers.leaves(host.shared.this());
             self.space.recycle(host);
         }
     }

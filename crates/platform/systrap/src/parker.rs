@@ -65,6 +65,8 @@ thread_local! {
     /// Whether the worker polls, and whose stop it has seen last then.
     static POLLS: Cell<bool> = const { Cell::new(false) };
     static SERVED: RefCell<Weak<Shared>> = const { RefCell::new(Weak::new()) };
+    /// A thread that looks for an answer which does not come, so that its CPU does not halt.
+    static LINGERS: RefCell<Weak<Shared>> = const { RefCell::new(Weak::new()) };
 }
 
 /// The CPU that the calling worker is bound to.
@@ -90,11 +92,25 @@ pub(crate) fn serves(context: &Weak<Shared>) {
 
 /// The calling worker is going to wait for a mapper: the thread that it serves leaves it the CPU.
 pub(crate) fn make_room() {
-    if POLLS.get()
-        && let Some(served) = SERVED.with_borrow(Weak::upgrade)
-    {
-        served.word(AREA_SPIN).store(0, Ordering::Relaxed);
+    if POLLS.get() {
+        SERVED.with_borrow(stop_looking);
+        dismiss();
     }
+}
+
+fn stop_looking(thread: &Weak<Shared>) {
+    if let Some(thread) = thread.upgrade() {
+        thread.word(AREA_SPIN).store(0, Ordering::Relaxed);
+    }
+}
+
+/// Nobody needs any more that a CPU does not halt.
+pub(crate) fn dismiss() {
+    LINGERS.with_borrow_mut(|lingers| {
+        if lingers.strong_count() > 0 {
+            stop_looking(&std::mem::take(lingers));
+        }
+    });
 }
 
 #[derive(Default)]
@@ -160,10 +176,29 @@ impl Workers {
         if let Some(cpu) = cpu {
             context.move_to(cpu);
         }
+        LINGERS.with_borrow_mut(|lingers| {
+            if lingers.ptr_eq(context.this()) {
+                *lingers = Weak::new();
+            }
+        });
         context.is_resumed(chitin_executor::current_poll());
         let spin = context.word(AREA_SPIN);
         if spin.load(Ordering::Relaxed) != looks {
             spin.store(looks, Ordering::Relaxed);
+        }
+    }
+
+    /// No answer for a thread comes soon: it leaves the CPU to others. While nothing else runs,
+    /// when the next one has been woken: waking a CPU that has halted takes longer.
+    pub(crate) fn leaves(&self, context: &Weak<Shared>) {
+        if LINGERS.with_borrow(|lingers| lingers.ptr_eq(context)) {
+            return;
+        }
+        dismiss();
+        if POLLS.get() && self.running() == 0 {
+            LINGERS.with_borrow_mut(|lingers| lingers.clone_from(context));
+        } else {
+            stop_looking(context);
         }
     }
 
@@ -416,6 +451,7 @@ fn back_off(ban: &AtomicU64) -> u64 {
 
 impl Parker for Workers {
     fn park(&self, index: usize, deadline: Option<u64>) {
+        dismiss();
         let worker = &self.workers[index];
         let waits = worker.count.load(Ordering::Relaxed) > 0;
         if worker.polls.load(Ordering::Relaxed) && self.zygote.cleaner.is_overdue() {
