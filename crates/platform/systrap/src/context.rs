@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     runs: AtomicU64,
     this: Weak<Shared>,
     cpu: AtomicUsize,
+    /// What the area says of it, which the stub's CPU has in its cache.
+    looks: AtomicU32,
     /// When its worker saw it run first since it was resumed; 0 if it has not.
     seen: AtomicU64,
     /// In which poll of a task it was seen to stop, and since when none of its calls has waited
@@ -50,9 +52,16 @@ impl Shared {
         &self.this
     }
 
-    /// A word of the area.
-    pub(crate) fn word(&self, at: u64) -> &AtomicU32 {
+    fn word(&self, at: u64) -> &AtomicU32 {
         self.area.u32(at)
+    }
+
+    /// Says how often the stub looks for an answer before it sleeps.
+    pub(crate) fn set_looks(&self, looks: u32) {
+        if self.looks.load(Ordering::Relaxed) != looks {
+            self.looks.store(looks, Ordering::Relaxed);
+            self.word(AREA_SPIN).store(looks, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn has_stopped(&self) -> bool {
@@ -271,6 +280,7 @@ impl HostThread {
             runs: AtomicU64::new(0),
             this: this.clone(),
             cpu: AtomicUsize::new(usize::MAX),
+            looks: AtomicU32::new(0),
             seen: AtomicU64::new(0),
             stopped_in: AtomicU64::new(0),
             busy: AtomicU64::new(0),
@@ -297,7 +307,7 @@ impl HostThread {
             area.u32(AREA_CPUID).store(CPUID_RUNS, Ordering::Relaxed);
         }
         area.u32(AREA_HOW).store(REPLY_TRAP, Ordering::Relaxed);
-        area.u32(AREA_SPIN).store(0, Ordering::Relaxed);
+        shared.set_looks(0);
         shared.kicked.store(false, Ordering::SeqCst);
         shared.step();
         self.stop = Stop::Frame;

@@ -7,7 +7,7 @@
 //! left, and nothing else wants its CPU.
 
 use crate::context::Shared;
-use crate::layout::{AREA_SPIN, STATE_ASLEEP};
+use crate::layout::STATE_ASLEEP;
 use crate::stub::lock;
 use crate::sys::{self, FutexWaitV};
 use crate::zygote::Zygote;
@@ -100,7 +100,7 @@ pub(crate) fn make_room() {
 
 fn stop_looking(thread: &Weak<Shared>) {
     if let Some(thread) = thread.upgrade() {
-        thread.word(AREA_SPIN).store(0, Ordering::Relaxed);
+        thread.set_looks(0);
     }
 }
 
@@ -182,10 +182,7 @@ impl Workers {
             }
         });
         context.is_resumed(chitin_executor::current_poll());
-        let spin = context.word(AREA_SPIN);
-        if spin.load(Ordering::Relaxed) != looks {
-            spin.store(looks, Ordering::Relaxed);
-        }
+        context.set_looks(looks);
     }
 
     /// No answer for a thread comes soon: it leaves the CPU to others. While nothing else runs,
