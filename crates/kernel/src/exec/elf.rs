@@ -260,10 +260,11 @@ impl Executable {
         }
         let rest = memory_end.next_multiple_of(PAGE).saturating_sub(mapped_to);
         if rest > 0 {
-            mm.map(&MapRequest::anonymous(Placement::Fixed(mapped_to), rest, prot), u64::MAX)?;
+            let mut request = MapRequest::anonymous(Placement::Fixed(mapped_to), rest, prot);
             if rest <= SMALL_BSS && prot.write {
-                mm.touch(mapped_to, rest);
+                request.populate = Populate::Now;
             }
+            mm.map(&request, u64::MAX)?;
         }
         Ok(())
     }
