@@ -25,11 +25,15 @@ pub fn tune_allocator() {
 }
 
 /// An empty file without a name in a file system of its own, in memory, that holds `size`
-/// bytes and no more. Needs the right to mount.
-pub fn memory_file_system(size: u64) -> Result<OwnedFd> {
+/// bytes and no more, or has huge pages where mappings ask for them (`MADV_HUGEPAGE`). Needs
+/// the right to mount; `EINVAL` where the host has no huge pages.
+pub fn memory_file_system(size: Option<u64>) -> Result<OwnedFd> {
     const FSCONFIG_SET_STRING: u32 = 1;
     const FSCONFIG_CMD_CREATE: u32 = 6;
-    let name = std::ffi::CString::new(size.to_string())?;
+    let (key, value) = match size {
+        Some(size) => (c"size", std::ffi::CString::new(size.to_string())?),
+        None => (c"huge", c"advise".into()),
+    };
     // SAFETY: string literals and integers only.
     let fs = check(unsafe { libc::syscall(libc::SYS_fsopen, c"tmpfs".as_ptr(), 1) })?;
     // SAFETY: a fresh descriptor.
@@ -39,7 +43,7 @@ pub fn memory_file_system(size: u64) -> Result<OwnedFd> {
         // SAFETY: the strings live as long as the call, or are null where none is wanted.
         check(unsafe { libc::syscall(libc::SYS_fsconfig, fs, command, key, value, 0) })
     };
-    configure(FSCONFIG_SET_STRING, c"size".as_ptr(), name.as_ptr())?;
+    configure(FSCONFIG_SET_STRING, key.as_ptr(), value.as_ptr())?;
     configure(FSCONFIG_CMD_CREATE, std::ptr::null(), std::ptr::null())?;
     let attrs = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
     // SAFETY: integers only.

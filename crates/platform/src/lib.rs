@@ -134,6 +134,13 @@ pub enum MapOp {
         /// Length in bytes.
         len: u64,
     },
+    /// Lets pages of a mapping of memory be huge ones, where addresses and offsets agree; a hint.
+    Huge {
+        /// First address.
+        addr: u64,
+        /// Length in bytes.
+        len: u64,
+    },
     /// Moves `len` bytes of mappings from `from` to `to`, replacing what was there.
     Move {
         /// Old first address.

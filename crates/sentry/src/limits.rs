@@ -118,13 +118,17 @@ pub(crate) fn guard_heap(
     thread.spawn(work).map(drop).context("no thread to bound the sentry's memory")
 }
 
-/// The memory file, in a file system that ends where the limit does if there is one.
+/// The memory file, in a file system that ends where the limit does if there is one, and has huge
+/// pages if there is none.
 pub(crate) fn memory_file(limit: Option<u64>, isolation: Isolation) -> Result<GuestMemory> {
     let made = match limit {
         Some(limit) if isolation != Isolation::Nothing => {
-            chitin_hostsys::memory_file_system(limit.saturating_add(SLACK))
+            chitin_hostsys::memory_file_system(Some(limit.saturating_add(SLACK)))
                 .and_then(GuestMemory::over)
         }
+        None if isolation != Isolation::Nothing => chitin_hostsys::memory_file_system(None)
+            .and_then(GuestMemory::with_huge_pages)
+            .or_else(|_| GuestMemory::new()),
         _ => GuestMemory::new(),
     };
     made.context("no memory file; raise the limits of file size and address space (ulimit -f, -v)")

@@ -34,5 +34,5 @@ mod guarded;
 mod memory;
 mod user;
 
-pub use memory::{Block, Charge, Filling, GuestMemory, MemoryError};
+pub use memory::{Block, Charge, Filling, GuestMemory, HUGE_PAGE, MemoryError};
 pub use user::{UserAddr, UserMemory, UserPtr, UserSlice};

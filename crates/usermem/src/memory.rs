@@ -16,6 +16,8 @@ pub type MemoryError = std::io::Error;
 /// Bytes of address space that the memory file spans (it is sparse), the first that the
 /// host grants.
 const SPANS: [u64; 4] = [1 << 44, 1 << 42, 1 << 40, 1 << 38];
+/// Length of a huge page in bytes. What is as long begins with one.
+pub const HUGE_PAGE: u64 = 2 << 20;
 /// Unit of allocation, in bytes.
 const PAGE: u64 = 4096;
 /// Most bytes of pages that are kept for the next who asks: that saves the host from making
@@ -37,6 +39,7 @@ pub struct GuestMemory {
     span: u64,
     free: Mutex<Free>,
     full: AtomicBool,
+    huge: bool,
     /// What guests may use, and what is charged besides the file, in bytes; 0 is no limit.
     limit: AtomicU64,
     charged: AtomicU64,
@@ -243,12 +246,25 @@ impl GuestMemory {
                 Ok(base) => {
                     let (free, full) = (Mutex::default(), AtomicBool::new(false));
                     let (limit, charged) = (AtomicU64::new(0), AtomicU64::new(0));
-                    return Ok(Self { fd, base, span, free, full, limit, charged });
+                    return Ok(Self { fd, base, span, free, full, huge: false, limit, charged });
                 }
                 Err(e) => refused = Some(e),
             }
         }
         Err(refused.unwrap_or_else(|| std::io::Error::other("no span")))
+    }
+
+    /// The same where the host may use huge pages for mappings that ask for them.
+    pub fn with_huge_pages(fd: OwnedFd) -> Result<Self, MemoryError> {
+        let mut memory = Self::over(fd)?;
+        memory.huge = true;
+        Ok(memory)
+    }
+
+    /// Whether it may.
+    #[must_use]
+    pub fn has_huge_pages(&self) -> bool {
+        self.huge
     }
 
     /// The memory file itself, for the platform.
@@ -278,8 +294,10 @@ impl GuestMemory {
         let range = match recycled {
             Some(range) => range,
             None => {
-                let end = free.next.checked_add(len).filter(|&end| end <= self.span);
-                let offset = std::mem::replace(&mut free.next, end.ok_or(Errno::ENOMEM)?);
+                let unit = if len >= HUGE_PAGE { HUGE_PAGE } else { PAGE };
+                let offset = free.next.checked_next_multiple_of(unit).ok_or(Errno::ENOMEM)?;
+                let end = offset.checked_add(len).filter(|&end| end <= self.span);
+                free.next = end.ok_or(Errno::ENOMEM)?;
                 Recycled { offset, pages: offset..offset, counted: true }
             }
         };

@@ -64,6 +64,10 @@ impl Mm {
         let charge = self.memory.charge(host_cost(&state.areas))?;
         let few = state.areas.count() <= MOST_MAPPED;
         let how = if few { How::Mapped } else { How::Cloned };
+        if how == How::Cloned {
+            // The clone has what the host has mapped here.
+            self.settle()?;
+        }
         let heirs = if few { heirs } else { Heirs::No };
         let mut twin = if heirs == Heirs::Twins { self.take_twin() } else { None };
         let had = twin.as_mut().map(Twin::left);
@@ -126,6 +130,7 @@ impl Mm {
             state: RwLock::new(child),
             deferred: crate::sync::Mutex::default(),
             waiting: crate::sync::Mutex::default(),
+            growing: crate::sync::Mutex::default(),
             landmarks: RwLock::new(self.landmarks.read().clone()),
             published: std::sync::OnceLock::new(),
             future: AtomicU32::new(0),

@@ -1,13 +1,14 @@
 //! `mmap(2)`, `munmap(2)`.
 
 use super::areas::MAX_AREAS;
+use super::growing;
 use super::images::Found;
 use super::patch::ROOM_BELOW;
 use super::vma::{FilePart, Sharing, Source, Vma, flag};
 use super::{COPY_AT_ONCE, COPY_WINDOW, HEAP_ROOM, LAZY_RESERVATION, Mm, PAGE, State};
 use chitin_abi::Errno;
 use chitin_platform::{MapOp, Populate, Prot};
-use chitin_usermem::{Block, GuestMemory};
+use chitin_usermem::{Block, GuestMemory, HUGE_PAGE};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -87,6 +88,11 @@ impl Mm {
                 let within = state.within.clone();
                 state.areas.find_free(len.saturating_add(ROOM_BELOW), within)? + ROOM_BELOW
             }
+            Placement::Hint(0) if request.file.is_none() && len >= growing::LEAST => {
+                let within = state.within.clone();
+                let start = state.areas.find_free(len.saturating_add(HUGE_PAGE), within)?;
+                start.next_multiple_of(HUGE_PAGE)
+            }
             place => state.place(place, len)?,
         };
         if state.areas.total().saturating_add(len) > limit {
@@ -111,9 +117,16 @@ impl Mm {
         // Pages that exist already cost little now, and a fault each later.
         let ready = vma.ready();
         let populate = if ready >= len { Populate::Now } else { request.populate };
-        self.emit(&mut state, &vma, &mut ops, populate);
+        let growing = self.begin_growing(request, &vma);
+        match &growing {
+            Some(growing) => growing.first_part(&vma).map_ops(&mut ops, populate),
+            None => self.emit(&mut state, &vma, &mut ops, populate),
+        }
         if (1..len).contains(&ready) {
             ops.push(MapOp::Touch { addr: start, len: ready });
+        }
+        if let Some(growing) = growing {
+            self.keep_growing(growing, &mut ops);
         }
         let replaced = state.areas.remove(start..start + len);
         let ops = self.wait(request, vma.start..vma.end, &vma.source, ops);

@@ -16,6 +16,7 @@ mod areas;
 mod change;
 mod copy;
 mod fork;
+mod growing;
 mod heap;
 mod images;
 mod lock;
@@ -89,6 +90,8 @@ pub struct Mm {
     deferred: crate::sync::Mutex<Option<Vec<MapOp>>>,
     /// Mappings of a library whose other parts follow.
     waiting: crate::sync::Mutex<Option<waiting::Waiting>>,
+    /// A large area of which only the beginning is mapped.
+    growing: crate::sync::Mutex<Option<growing::Growing>>,
     /// Set by the loader.
     pub landmarks: RwLock<Landmarks>,
     /// Made by the first question whose answer can be published.
@@ -142,6 +145,7 @@ impl Mm {
             state: RwLock::new(state),
             deferred: crate::sync::Mutex::default(),
             waiting: crate::sync::Mutex::default(),
+            growing: crate::sync::Mutex::default(),
             landmarks: RwLock::default(),
             future: AtomicU32::new(0),
             grows: AtomicBool::new(false),
@@ -209,8 +213,8 @@ impl Mm {
             deferred.extend_from_slice(ops);
             return Ok(());
         }
-        let waiting = self.take_waiting();
-        let all = if waiting.is_empty() { ops } else { &[&waiting, ops].concat() };
+        let before = self.before(ops);
+        let all = if before.is_empty() { ops } else { &[&before, ops].concat() };
         self.space.apply(all).map_err(|e| {
             self.space.kill();
             host_error(e)
@@ -225,12 +229,26 @@ impl Mm {
             drop(held);
             return result;
         }
-        let waiting = self.take_waiting();
-        let all = if waiting.is_empty() { ops } else { &[&waiting, ops].concat() };
+        let before = self.before(ops);
+        let all = if before.is_empty() { ops } else { &[&before, ops].concat() };
         self.space.apply_later(all, Box::new(held)).map_err(|e| {
             self.space.kill();
             host_error(e)
         })
+    }
+
+    /// What has been left for later, and is to be done before these.
+    fn before(&self, ops: &[MapOp]) -> Vec<MapOp> {
+        let mut before = self.take_waiting();
+        before.extend(self.mapped_before(ops));
+        before
+    }
+
+    /// Does what has been left for later.
+    fn settle(&self) -> Result<(), Errno> {
+        let mut ops = self.take_waiting();
+        ops.extend(self.take_growing());
+        self.apply(&ops)
     }
 
     /// Collects changes until [`Mm::flush`]; nothing runs here yet.
@@ -294,6 +312,9 @@ impl Mm {
         }
         if fault.write && vma.copies_on_write() {
             return self.own(&mut state, page).map_err(|_| (SIGBUS, BUS_ADRERR));
+        }
+        if let Some(ops) = self.grow(page) {
+            return self.apply_later(&ops, ()).map_err(|_| (SIGBUS, BUS_ADRERR));
         }
         // The file has grown, or another thread has changed the mapping meanwhile.
         let (mut ops, vma) = (Vec::new(), vma.clone());

@@ -177,7 +177,7 @@ impl Mm {
         let parent = self.parent.take().and_then(|p| Some((p.mm.upgrade()?, p.files)));
         let Some((parent, files_at_first)) = parent else { return false };
         let waits = self.waiting.lock().is_some() || self.deferred.lock().is_some();
-        if waits || self.is_foreign() || parent.is_foreign() {
+        if waits || self.is_growing() || self.is_foreign() || parent.is_foreign() {
             return false;
         }
         let state = self.state.get_mut();

@@ -93,6 +93,11 @@ fn translate(op: &MapOp) -> Result<Op, PlatformError> {
             let args = [*addr, *len, MADV_POPULATE_WRITE, 0, 0, 0];
             Op::of_kind(OP_HINT, libc::SYS_madvise, args)
         }
+        MapOp::Huge { addr, len } => {
+            check(*addr, *len)?;
+            let args = [*addr, *len, libc::MADV_HUGEPAGE as u64, 0, 0, 0];
+            Op::of_kind(OP_HINT, libc::SYS_madvise, args)
+        }
         MapOp::Move { from, to, len } => {
             check(*from, *len)?;
             check(*to, *len)?;
