@@ -24,7 +24,7 @@ pub fn tune_allocator() {
     }
 }
 
-/// An empty file without a name in a file system of its own, in memory, that holds `size`
+/// An empty file, `chitin-memory`, in a file system of its own, in memory, that holds `size`
 /// bytes and no more, or has huge pages where mappings ask for them (`MADV_HUGEPAGE`). Needs
 /// the right to mount; `EINVAL` where the host has no huge pages.
 pub fn memory_file_system(size: Option<u64>) -> Result<OwnedFd> {
@@ -50,9 +50,9 @@ pub fn memory_file_system(size: Option<u64>) -> Result<OwnedFd> {
     let mount = check(unsafe { libc::syscall(libc::SYS_fsmount, fs.as_raw_fd(), 1, attrs) })?;
     // SAFETY: a fresh descriptor.
     let mount = unsafe { OwnedFd::from_raw_fd(mount as i32) };
-    let flags = libc::O_TMPFILE | libc::O_RDWR | libc::O_CLOEXEC;
+    let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR | libc::O_CLOEXEC;
     // SAFETY: a string literal and integers.
-    let file = unsafe { libc::openat(mount.as_raw_fd(), c".".as_ptr(), flags, 0o600) };
+    let file = unsafe { libc::openat(mount.as_raw_fd(), c"chitin-memory".as_ptr(), flags, 0o600) };
     let file = check(i64::from(file))?;
     // SAFETY: a fresh descriptor.
     Ok(unsafe { OwnedFd::from_raw_fd(file as i32) })
