@@ -117,7 +117,8 @@ impl Mm {
         // Pages that exist already cost little now, and a fault each later.
         let ready = vma.ready();
         let populate = if ready >= len { Populate::Now } else { request.populate };
-        let growing = self.begin_growing(request, &vma);
+        // Nothing else is to be changed where only a part is mapped.
+        let growing = if ops.is_empty() { self.begin_growing(request, &vma) } else { None };
         match &growing {
             Some(growing) => growing.first_part(&vma).map_ops(&mut ops, populate),
             None => self.emit(&mut state, &vma, &mut ops, populate),
