@@ -18,6 +18,8 @@ pub type MemoryError = std::io::Error;
 const SPANS: [u64; 4] = [1 << 44, 1 << 42, 1 << 40, 1 << 38];
 /// Length of a huge page in bytes. What is as long begins with one.
 pub const HUGE_PAGE: u64 = 2 << 20;
+/// How long huge pages are not asked for after one has cost too much, in nanoseconds.
+const AVOIDED: u64 = 10_000_000_000;
 /// Unit of allocation, in bytes.
 const PAGE: u64 = 4096;
 /// Most bytes of pages that are kept for the next who asks: that saves the host from making
@@ -40,6 +42,8 @@ pub struct GuestMemory {
     free: Mutex<Free>,
     full: AtomicBool,
     huge: bool,
+    /// They cost too much before this time, in nanoseconds.
+    no_huge_before: AtomicU64,
     /// What guests may use, and what is charged besides the file, in bytes; 0 is no limit.
     limit: AtomicU64,
     charged: AtomicU64,
@@ -246,7 +250,18 @@ impl GuestMemory {
                 Ok(base) => {
                     let (free, full) = (Mutex::default(), AtomicBool::new(false));
                     let (limit, charged) = (AtomicU64::new(0), AtomicU64::new(0));
-                    return Ok(Self { fd, base, span, free, full, huge: false, limit, charged });
+                    let no_huge_before = AtomicU64::new(0);
+                    return Ok(Self {
+                        fd,
+                        base,
+                        span,
+                        free,
+                        full,
+                        huge: false,
+                        no_huge_before,
+                        limit,
+                        charged,
+                    });
                 }
                 Err(e) => refused = Some(e),
             }
@@ -265,6 +280,18 @@ impl GuestMemory {
     #[must_use]
     pub fn has_huge_pages(&self) -> bool {
         self.huge
+    }
+
+    /// Says that huge pages have cost too much just now: they come from memory that a virtual machine
+    /// has never used, as a rule.
+    pub fn avoid_huge_pages(&self, now: u64) {
+        self.no_huge_before.store(now + AVOIDED, Ordering::Relaxed);
+    }
+
+    /// Whether mappings should ask for them.
+    #[must_use]
+    pub fn makes_huge_pages(&self, now: u64) -> bool {
+        now >= self.no_huge_before.load(Ordering::Relaxed)
     }
 
     /// The memory file itself, for the platform.

@@ -6,6 +6,7 @@
 use super::Mm;
 use super::map::{MapRequest, Placement};
 use super::vma::{Sharing, Source, Vma};
+use chitin_executor::Executor;
 use chitin_platform::{Backing, MapOp, Populate, Prot};
 use chitin_usermem::HUGE_PAGE;
 use std::ops::Range;
@@ -13,7 +14,10 @@ use std::ops::Range;
 /// Shortest area of this kind, in bytes.
 pub(super) const LEAST: u64 = 2 * HUGE_PAGE;
 /// Most that is mapped at a time, in bytes.
-const MOST: u64 = 64 << 20;
+const MOST: u64 = 4 << 20;
+/// Longest time for a page's share of the filling of huge ones: those that cost more are not
+/// worth it. In nanoseconds.
+const SLOW: u64 = 1_500;
 
 /// How many pages of huge ones are looked at for what was stored there, and how much of each, in bytes.
 const SAMPLES: u64 = 32;
@@ -31,6 +35,8 @@ pub(super) struct Growing {
     /// Where the area is in the memory file.
     offset: u64,
     prot: Prot,
+    /// When huge pages were mapped last, and how much (time as the executor counts it).
+    huge: Option<(u64, u64)>,
 }
 
 impl Growing {
@@ -81,6 +87,7 @@ impl Mm {
             && request.populate == Populate::Lazy
             && block.ready() == 0
             && self.memory.has_huge_pages()
+            && self.memory.makes_huge_pages(Executor::now())
             && !self.memory.is_limited()
             && self.deferred.lock().is_none();
         let first = vma.start + HUGE_PAGE;
@@ -91,6 +98,7 @@ impl Mm {
             above: vma.end..vma.end,
             offset,
             prot: vma.prot,
+            huge: None,
         })
     }
 
@@ -103,26 +111,40 @@ impl Mm {
 
     /// What maps an address that is not mapped yet, if that is why it was a fault.
     pub(super) fn grow(&self, page: u64) -> Option<Vec<MapOp>> {
+        self.grow_at(page, Executor::now())
+    }
+
+    fn grow_at(&self, page: u64, now: u64) -> Option<Vec<MapOp>> {
         let mut slot = self.growing.lock();
         let growing = slot.as_mut().filter(|growing| growing.rest.contains(&page))?;
         let (area, rest) = (growing.area.clone(), growing.rest.clone());
+        if growing
+            .huge
+            .take()
+            .is_some_and(|(at, len)| now.saturating_sub(at) > len / super::PAGE * SLOW)
+        {
+            self.memory.avoid_huge_pages(now);
+        }
+        let is_huge = self.memory.makes_huge_pages(now);
         // The last part of at least a huge page's length.
         let end = rest.end.saturating_sub(HUGE_PAGE).max(rest.start) & !(HUGE_PAGE - 1);
-        let (part, huge) = if page - rest.start < HUGE_PAGE && self.is_used(growing, &growing.below)
-        {
-            let by = (rest.start - area.start).min(MOST);
-            (rest.start..rest.end.min(rest.start + by), true)
-        } else if page >= end && growing.above.is_empty() {
-            (end..rest.end, false)
-        } else if page >= end && self.is_used(growing, &growing.above) {
-            let by = (area.end - rest.end).min(MOST) & !(HUGE_PAGE - 1);
-            (rest.start.max(rest.end - by)..rest.end, true)
-        } else {
-            (rest.clone(), false)
-        };
+        let (part, goes_on) =
+            if is_huge && page - rest.start < HUGE_PAGE && self.is_used(growing, &growing.below) {
+                let by = (rest.start - area.start).min(MOST);
+                (rest.start..rest.end.min(rest.start + by), true)
+            } else if page >= end && growing.above.is_empty() {
+                (end..rest.end, false)
+            } else if is_huge && page >= end && self.is_used(growing, &growing.above) {
+                let by = (area.end - rest.end).min(MOST) & !(HUGE_PAGE - 1);
+                (rest.start.max(rest.end - by)..rest.end, true)
+            } else {
+                (rest.clone(), false)
+            };
         let mut ops = vec![growing.map(&part)];
-        if huge {
-            ops.push(MapOp::Huge { addr: part.start, len: part.end - part.start });
+        if goes_on {
+            let len = part.end - part.start;
+            ops.push(MapOp::Huge { addr: part.start, len });
+            growing.huge = Some((now, len));
         }
         if part == rest {
             *slot = None;
@@ -217,32 +239,40 @@ mod tests {
     #[test]
     fn what_is_used_in_order_gets_as_much_again() {
         let (_guest, mm, start) = begun();
-        let used = vec![1; HUGE_PAGE as usize];
-        for (at, len) in [(1, 1), (2, 2), (4, 4), (8, 8)] {
-            for i in at / 2..at {
-                mm.write(UserAddr(start + i * HUGE_PAGE), &used).unwrap();
-            }
-            assert!(mm.is_growing());
-            let ops = mm.grow(start + at * HUGE_PAGE + 4096);
+        let used = vec![1; 2 * HUGE_PAGE as usize];
+        for (at, len) in [(1, 1), (2, 2), (4, 2), (6, 2)] {
+            mm.write(UserAddr(start + (at - at.min(2)) * HUGE_PAGE), &used).unwrap();
+            let ops = mm.grow_at(start + at * HUGE_PAGE + 4096, 0);
             assert_eq!(places(ops), [(false, len), (true, len)]);
-            mm.write(UserAddr(start), &used).unwrap();
         }
-        assert!(!mm.is_growing());
+        assert!(mm.is_growing());
     }
 
     #[test]
     fn the_same_from_the_end() {
         let (_guest, mm, start) = begun();
-        let used = vec![1; HUGE_PAGE as usize];
-        for (at, len) in [(0, 1), (1, 1), (2, 2), (4, 4)] {
-            let ops = mm.grow(start + LEN - at * HUGE_PAGE - 4096);
+        let used = vec![1; 2 * HUGE_PAGE as usize];
+        for (at, len) in [(0, 1), (1, 1), (2, 2), (4, 2)] {
+            let ops = mm.grow_at(start + LEN - at * HUGE_PAGE - 4096, 0);
             assert_eq!(places(ops).first(), Some(&(false, len)));
-            for i in at..at + len {
-                mm.write(UserAddr(start + LEN - (i + 1) * HUGE_PAGE), &used).unwrap();
-            }
+            mm.write(UserAddr(start + LEN - (at + 2) * HUGE_PAGE), &used).unwrap();
         }
-        assert_eq!(places(mm.grow(start + LEN - 9 * HUGE_PAGE)), [(false, 7), (true, 7)]);
-        assert!(!mm.is_growing());
+        assert!(mm.is_growing());
+    }
+
+    #[test]
+    fn huge_pages_that_cost_too_much_are_not_asked_for() {
+        let (_guest, mm, start) = begun();
+        let used = vec![1; 2 * HUGE_PAGE as usize];
+        let grow = |at: u64, now| {
+            mm.write(UserAddr(start + (at - at.min(2)) * HUGE_PAGE), &used).unwrap();
+            places(mm.grow_at(start + at * HUGE_PAGE, now))
+        };
+        assert_eq!(grow(1, 0), [(false, 1), (true, 1)]);
+        assert_eq!(grow(2, 500_000), [(false, 2), (true, 2)]);
+        assert_eq!(grow(4, 3_000_000), [(false, 12)]);
+        assert!(!mm.memory.makes_huge_pages(10_000_000_000));
+        assert!(mm.memory.makes_huge_pages(20_000_000_000));
     }
 
     #[test]
