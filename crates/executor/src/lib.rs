@@ -38,6 +38,9 @@ pub trait Parker: Send + Sync {
 
     /// Called once by each worker on its own thread before its first task.
     fn start(&self, _worker: usize) {}
+
+    /// The same after its last task.
+    fn stop(&self, _worker: usize) {}
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -229,6 +232,7 @@ impl Executor {
             }
             me.parked.store(false, Ordering::SeqCst);
         }
+        self.parker.stop(worker);
         WORKER.set(None);
     }
 }

@@ -26,8 +26,9 @@ pub fn tune_allocator() {
 
 /// An empty file, `chitin-memory`, in a file system of its own, in memory, that holds `size`
 /// bytes and no more, or has huge pages where mappings ask for them (`MADV_HUGEPAGE`). Needs
-/// the right to mount; `EINVAL` where the host has no huge pages.
-pub fn memory_file_system(size: Option<u64>) -> Result<OwnedFd> {
+/// the right to mount; `EINVAL` where the host has no huge pages. The second descriptor is of the
+/// mount: whoever closes it last waits for it to be gone.
+pub fn memory_file_system(size: Option<u64>) -> Result<(OwnedFd, OwnedFd)> {
     const FSCONFIG_SET_STRING: u32 = 1;
     const FSCONFIG_CMD_CREATE: u32 = 6;
     let (key, value) = match size {
@@ -55,7 +56,7 @@ pub fn memory_file_system(size: Option<u64>) -> Result<OwnedFd> {
     let file = unsafe { libc::openat(mount.as_raw_fd(), c"chitin-memory".as_ptr(), flags, 0o600) };
     let file = check(i64::from(file))?;
     // SAFETY: a fresh descriptor.
-    Ok(unsafe { OwnedFd::from_raw_fd(file as i32) })
+    Ok((unsafe { OwnedFd::from_raw_fd(file as i32) }, mount))
 }
 
 /// `ftruncate(2)`.

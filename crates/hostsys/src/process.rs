@@ -200,9 +200,11 @@ pub fn ids() -> (u32, u32) {
 /// Supplementary groups of this process.
 #[must_use]
 pub fn groups() -> Vec<u32> {
-    let mut list = vec![0_u32; 65536];
+    // SAFETY: asks for their number only.
+    let count = unsafe { libc::getgroups(0, std::ptr::null_mut()) };
+    let mut list = vec![0_u32; usize::try_from(count).unwrap_or(0)];
     // SAFETY: the buffer holds as many ids as the call is told.
-    let n = unsafe { libc::getgroups(65536, list.as_mut_ptr()) };
+    let n = unsafe { libc::getgroups(count, list.as_mut_ptr()) };
     list.truncate(usize::try_from(n).unwrap_or(0));
     list
 }

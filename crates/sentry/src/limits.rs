@@ -15,6 +15,7 @@ use chitin_kernel::Kernel;
 use chitin_kernel::task::{ExitStatus, Process};
 use chitin_usermem::GuestMemory;
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -119,17 +120,21 @@ pub(crate) fn guard_heap(
 }
 
 /// The memory file, in a file system that ends where the limit does if there is one, and has huge
-/// pages if there is none.
-pub(crate) fn memory_file(limit: Option<u64>, isolation: Isolation) -> Result<GuestMemory> {
+/// pages if there is none; and what is to be closed when the first stub has been forked, which
+/// takes the time that it needs.
+pub(crate) fn memory_file(
+    limit: Option<u64>,
+    isolation: Isolation,
+) -> Result<(GuestMemory, Option<OwnedFd>)> {
     let made = match limit {
         Some(limit) if isolation != Isolation::Nothing => {
             chitin_hostsys::memory_file_system(Some(limit.saturating_add(SLACK)))
-                .and_then(GuestMemory::over)
+                .and_then(|(file, mount)| Ok((GuestMemory::over(file)?, Some(mount))))
         }
         None if isolation != Isolation::Nothing => chitin_hostsys::memory_file_system(None)
-            .and_then(GuestMemory::with_huge_pages)
-            .or_else(|_| GuestMemory::new()),
-        _ => GuestMemory::new(),
+            .and_then(|(file, mount)| Ok((GuestMemory::with_huge_pages(file)?, Some(mount))))
+            .or_else(|_| Ok((GuestMemory::new()?, None))),
+        _ => GuestMemory::new().map(|memory| (memory, None)),
     };
     made.context("no memory file; raise the limits of file size and address space (ulimit -f, -v)")
 }

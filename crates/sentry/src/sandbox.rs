@@ -95,11 +95,13 @@ fn run(
     let own_terminal = tty::controlling().ok();
     let hostname = config.hostname.clone().unwrap_or_else(host_name);
     let cpus = cpu::count();
-    let memory = Arc::new(limits::memory_file(config.memory, isolation)?);
+    let (memory, mount) = limits::memory_file(config.memory, isolation)?;
+    let memory = Arc::new(memory);
     let physical_memory = cpu::physical_memory();
     let workers = cpus.min(2);
     let systrap = Systrap::new(memory.fd(), workers)
         .context("the systrap platform does not start; seccomp and FSGSBASE are needed")?;
+    drop(mount);
     confine::give_up(config, isolation, root.as_fd(), &binds)?;
     systrap.start().map_err(|e| anyhow!("the first stub does not run: {e}"))?;
     let watcher = Watcher::start().context("no thread to watch descriptors")?;

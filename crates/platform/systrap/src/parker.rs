@@ -503,6 +503,11 @@ impl Parker for Workers {
         }
     }
 
+    fn stop(&self, index: usize) {
+        dismiss();
+        self.end_poll(index);
+    }
+
     fn start(&self, index: usize) {
         let cpu = self.cpu_of(index);
         if let Some(cpu) = cpu {
