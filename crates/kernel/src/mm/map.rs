@@ -90,8 +90,10 @@ impl Mm {
             }
             Placement::Hint(0) if request.file.is_none() && len >= growing::LEAST => {
                 let within = state.within.clone();
-                let start = state.areas.find_free(len.saturating_add(HUGE_PAGE), within)?;
-                start.next_multiple_of(HUGE_PAGE)
+                match state.areas.find_free(len.saturating_add(HUGE_PAGE), within.clone()) {
+                    Ok(start) => start.next_multiple_of(HUGE_PAGE),
+                    Err(_) => state.areas.find_free(len, within)?,
+                }
             }
             place => state.place(place, len)?,
         };
