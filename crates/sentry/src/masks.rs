@@ -45,7 +45,10 @@ fn places() -> Vec<PathBuf> {
             None => out.push(PathBuf::from(entry)),
         }
     }
-    let there = out.iter().filter(|p| p.symlink_metadata().is_ok());
+    // Many accounts have no home: nothing needs to be looked up below those.
+    let missing: Vec<_> = homes.iter().filter(|p| p.symlink_metadata().is_err()).collect();
+    let known = |p: &&PathBuf| !missing.iter().any(|home| p.starts_with(home));
+    let there = out.iter().filter(known).filter(|p| p.symlink_metadata().is_ok());
     let real: Vec<_> = there.filter_map(|p| p.canonicalize().ok()).collect();
     // A link to nothing in particular must not hide it.
     let harmless = |p: &PathBuf| p.starts_with("/dev") || p.starts_with("/proc");
