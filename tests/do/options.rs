@@ -155,6 +155,13 @@ const ROWS: &[Row] = &[
         &["trapped   patched    failed", "in all", "answered inside the guest (local)", "execve"],
     ),
     (
+        // A program that was made inside is patched like those of the host.
+        "stats_of_what_was_made_inside",
+        r#"printf '#include <unistd.h>\nint main() { for (int i = 0; i < 500; i++) lseek(0, 0, 9); }' > p.c; gcc -static -o p p.c; $CHITIN do --stats -- sh -c 'cp p q; ./q' 2>&1 | awk '$NF == "lseek" { print ($2 < 20 && $3 > 480) ? "patched" : $0 }'"#,
+        0,
+        &["patched\n"],
+    ),
+    (
         "log",
         "$CHITIN do --log - -- python3 -c 'import ctypes; print(ctypes.CDLL(None).syscall(175, 0, 0, 0))'",
         0,

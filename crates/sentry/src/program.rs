@@ -19,7 +19,6 @@ use chitin_kernel::signal::{SigInfo, SigSet, send_to_process};
 use chitin_kernel::sync::RwLock;
 use chitin_kernel::task::{FsContext, InitConfig, Task, default_limits, spawn_init};
 use chitin_kernel::tty::signal_foreground;
-use chitin_kernel::vfs::Running;
 use chitin_kernel::vfs::lookup::{Last, lookup};
 use chitin_kernel::vfs::open::open_exec;
 use chitin_kernel::vfs::{File, Glances, Path};
@@ -130,7 +129,6 @@ pub(crate) fn start(
             trace.first(task.tid(), &path, &config.command, config.env.len());
         }
         let open = |path: &[u8]| open_exec(task, AT_FDCWD, path, Last::Follow);
-        let exe = file.path().map(Running::begin).transpose().map_err(failed)?;
         let program =
             Program { file, path, argv: config.command.clone(), envp: config.env.clone() };
         let limit = task.process.limit(chitin_abi::task::RLIMIT_STACK);
@@ -141,7 +139,7 @@ pub(crate) fn start(
         }
         task.scheduling.lock().nice = inherited.nice;
         *task.comm.lock() = image.comm;
-        *task.process.exe.lock() = exe;
+        *task.process.exe.lock() = image.running;
         Ok((image.mm, image.ctx))
     })?;
     Ok(())

@@ -57,6 +57,10 @@ __asm__(".text\n"
         "entered_at_end: mov %rdi, %rax; mov %rsi, %rdi; test %edx, %edx; jne 8f; mov $110, %eax\n"
         "8: syscall; ret\n");
 
+// Says a number that is part of its text.
+long says(void);
+__asm__(".balign 16\nsays: mov $110, %eax; syscall; mov $0x11223344, %eax; ret\n");
+
 static long wanted(long fd, long good, long bad) {
     return fd < 0 ? bad : good;
 }
@@ -157,5 +161,62 @@ CASE(vforks) {
         int status;
         EQ(waitpid(c, &status, 0), c);
         EQ(WEXITSTATUS(status), i);
+    }
+}
+static int run(const char *prog, const char *test) {
+    pid_t c = CHILD({
+        OK(dup2(OK(open("/dev/null", O_WRONLY)), 1));
+        execl(prog, prog, test, (char *)0);
+        _exit(99);
+    });
+    int status;
+    EQ(waitpid(c, &status, 0), c);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+CASE(programs_made_here) {
+    if (getenv("SAYS")) {
+        long said = 0;
+        for (int i = 0; i < RUNS; i++) said = says();
+        _exit(said & 0xff);
+    }
+    struct stat st;
+    int self = OK(open("/proc/self/exe", O_RDONLY));
+    OK(fstat(self, &st));
+    char *image = malloc(st.st_size);
+    EQ(read(self, image, st.st_size), st.st_size);
+    int fd = OK(open("prog", O_WRONLY | O_CREAT, 0755));
+    EQ(write(fd, image, st.st_size), st.st_size);
+    OK(close(fd));
+    const char *shapes[] = {"ways_out", "ways_in", "with_signals", "ends_of_pages", "ends_of_pages_with_signals", "vforks"};
+    for (int i = 0; i < 6; i++) EQ(run("./prog", shapes[i]), 0);
+    // Changed where it is, by its name and by a link, and made anew: what runs is what was written last.
+    volatile uint32_t number = 0x11223343;
+    number++;
+    char *at = memmem(image, st.st_size, (void *)&number, 4);
+    TRUE(at);
+    OK(setenv("SAYS", "1", 1));
+    OK(link("prog", "other"));
+    for (int i = 0; i < 6; i++) {
+        unsigned char low = 100 + i;
+        if (i == 4) {
+            OK(unlink("prog"));
+            fd = OK(open("prog", O_WRONLY | O_CREAT, 0755));
+            EQ(write(fd, image, st.st_size), st.st_size);
+        } else {
+            fd = OK(open(i % 2 ? "other" : "prog", O_WRONLY));
+        }
+        EQ(pwrite(fd, &low, 1, at - image), 1);
+        OK(close(fd));
+        for (int k = 0; k < 4; k++) EQ(run(i % 2 && i < 4 ? "./prog" : i == 5 ? "./other" : "./prog", "programs_made_here"), low);
+    }
+    // Those of memfd_create(2) may be open for writing.
+    fd = OK(memfd_create("prog", 0));
+    EQ(write(fd, image, st.st_size), st.st_size);
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    for (int i = 0; i < 4; i++) {
+        unsigned char low = 120 + i;
+        EQ(pwrite(fd, &low, 1, at - image), 1);
+        for (int k = 0; k < 4; k++) EQ(run(path, "programs_made_here"), low);
     }
 }

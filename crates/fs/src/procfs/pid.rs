@@ -7,7 +7,7 @@ use chitin_abi::Errno;
 use chitin_kernel::cred::Cred;
 use chitin_kernel::mm::{Landmarks, Mm};
 use chitin_kernel::task::{LooksBy, Process, Task, may_inspect};
-use chitin_kernel::vfs::lookup::name_of;
+use chitin_kernel::vfs::lookup::name_from;
 use chitin_kernel::vfs::{FileType, Path};
 use chitin_usermem::{UserAddr, UserMemory};
 use std::fmt::Write;
@@ -121,7 +121,7 @@ pub(super) fn may_look(viewer: &Arc<Task>, who: &Who) -> Result<(), Errno> {
 /// A path as the viewer sees it.
 pub(super) fn shown(viewer: &Arc<Task>, path: &Path) -> Vec<u8> {
     let root = viewer.fs().root.read().clone();
-    name_of(viewer, path, &root).unwrap_or_else(|| b"(unreachable)".to_vec())
+    name_from(viewer, path, &root).0
 }
 
 /// A process, or one of its threads.

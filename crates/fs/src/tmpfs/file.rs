@@ -170,6 +170,11 @@ impl Mappable for NodeMap {
         (self.0.sup.dev, self.0.ino)
     }
 
+    fn has_known_writers(&self) -> bool {
+        // That of `memfd_create(2)` has no name.
+        self.0.meta.lock().nlink != 0
+    }
+
     fn locate(&self, offset: u64, len: u64, _writable: bool) -> Result<MapSource, Errno> {
         let (offset, len) = self.0.file()?.data.locate(offset, len)?;
         Ok(MapSource::Memory { offset, len })

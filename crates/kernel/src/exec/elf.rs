@@ -143,8 +143,7 @@ impl Headers {
 
 impl Executable {
     /// Reads and checks the headers of a file, or finds them.
-    pub(super) fn read(known: &Known, file: &Arc<File>) -> Result<Self, Errno> {
-        let map = file.ops().mappable().ok_or(Errno::EACCES)?;
+    pub(super) fn read(known: &Known, map: Arc<dyn Mappable>) -> Result<Self, Errno> {
         let key = map.version().map(|version| (map.id(), version));
         if let Some(headers) = key.and_then(|key| known.0.lock().get(&key).cloned()) {
             return Ok(Self { headers, map });

@@ -17,7 +17,7 @@ pub use vdso::Vdso;
 use crate::cred::Cred;
 use crate::kernel::Kernel;
 use crate::mm::{Mm, PAGE, USER_END, USER_START, host_error};
-use crate::vfs::File;
+use crate::vfs::{File, Mappable, Running};
 use chitin_abi::Errno;
 use chitin_platform::{Context, Regs};
 use std::sync::Arc;
@@ -55,6 +55,8 @@ pub struct Image {
     pub ctx: Box<dyn Context>,
     /// The file that was mapped: the interpreter of a script.
     pub file: Arc<File>,
+    /// Keeps that from being written to.
+    pub running: Option<Arc<Running>>,
     /// It has been executed often enough for its `cpuid` instructions to be worth patching.
     pub learns: bool,
     /// Name of the thread: the last part of the path, at most 15 bytes.
@@ -95,6 +97,10 @@ fn learns(
     false
 }
 
+fn pages_of(file: &File) -> Result<Arc<dyn Mappable>, Errno> {
+    file.ops().mappable().ok_or(Errno::EACCES)
+}
+
 /// Loads a program into a new address space. `stack_limit` is `RLIMIT_STACK`.
 pub fn load(
     kernel: &Arc<Kernel>,
@@ -106,11 +112,17 @@ pub fn load(
     let comm = comm_of(&program.path);
     let program = script::resolve(program, open)?;
     let known = &kernel.executables;
-    let executable = elf::Executable::read(known, &program.file)?;
+    let running = program.file.path().map(Running::begin).transpose()?;
+    let pages = pages_of(&program.file)?;
+    let pages = match &running {
+        Some(running) => running.pages(pages),
+        None => pages,
+    };
+    let executable = elf::Executable::read(known, pages)?;
     let interpreter = match executable.interpreter() {
         Some(path) => {
             let file = open(path)?;
-            let found = elf::Executable::read(known, &file).map_err(|e| match e {
+            let found = elf::Executable::read(known, pages_of(&file)?).map_err(|e| match e {
                 Errno::ENOEXEC => Errno::ELIBBAD,
                 other => other,
             })?;
@@ -142,5 +154,5 @@ pub fn load(
     let mut ctx = mm.space().clone().new_context().map_err(host_error)?;
     *ctx.regs() = Regs { rip: entry, rsp, eflags: 0x202, orig_rax: u64::MAX, ..Regs::default() };
     ctx.set_fp_state(&[]).map_err(host_error)?;
-    Ok(Image { mm, ctx, file: program.file, learns, comm })
+    Ok(Image { mm, ctx, file: program.file, running, learns, comm })
 }

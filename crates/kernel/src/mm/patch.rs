@@ -183,6 +183,10 @@ impl Texts {
         // An older version is no longer mapped by newcomers.
         texts.retain(|_, t| t.file != file || t.version == version);
         if texts.len() >= MAX_TEXTS {
+            // Those that nobody has mapped can be made again.
+            texts.retain(|_, t| Arc::strong_count(t) > 1);
+        }
+        if texts.len() >= MAX_TEXTS {
             return None;
         }
         let text = Arc::new(Text::new(file, version, &self.memory, &self.common.copied)?);

@@ -10,8 +10,8 @@ use crate::sync::RwLock;
 use crate::task::{CurrentTask, Task};
 use crate::vfs::access::{Want, admitted, may_remove, permitted};
 use crate::vfs::lookup::{
-    Empty, Last, Resolved, base, child_locked, lookup, lookup_at, lookup_parent, name_of, resolve,
-    same_inode,
+    Empty, Last, Resolved, base, child_locked, lookup, lookup_at, lookup_parent, name_from,
+    resolve, same_inode,
 };
 use crate::vfs::open::{create, instantiate, may_change, writable_mount};
 use crate::vfs::quick::ways_changed;
@@ -478,11 +478,13 @@ pub fn readlink(cur: &mut CurrentTask, path: UserPath, out: UserAddr, size: i32)
 pub fn getcwd(cur: &mut CurrentTask, out: UserAddr, size: usize) -> SysResult {
     let fs = cur.task().fs();
     let (cwd, root) = (fs.cwd.read().clone(), fs.root.read().clone());
-    let mut name = match name_of(cur.task(), &cwd, &root) {
-        Some(name) if name.ends_with(b" (deleted)") => return Err(Errno::ENOENT.into()),
-        Some(name) => name,
-        None => b"(unreachable)/".to_vec(),
-    };
+    let (mut name, reachable) = name_from(cur.task(), &cwd, &root);
+    if name.ends_with(b" (deleted)") {
+        return Err(Errno::ENOENT.into());
+    }
+    if !reachable {
+        name = [b"(unreachable)", &*name].concat();
+    }
     name.push(0);
     if name.len() > size {
         return Err(Errno::ERANGE.into());

@@ -12,10 +12,10 @@ use crate::task::{
     ChildEvent, CloneRequest, CurrentTask, ExitStatus, Pid, PidFd, Process, WaitWhom, Waited,
     become_only_thread, clone_task, wait_child,
 };
+use crate::vfs::File;
 use crate::vfs::access::{Want, permitted};
 use crate::vfs::lookup::Last;
 use crate::vfs::open::{exec_file, open_exec};
-use crate::vfs::{File, Running};
 use chitin_abi::fs::{AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW};
 use chitin_abi::signal::{CLD_CONTINUED, CLD_EXITED, CLD_KILLED, CLD_STOPPED, SIGCHLD, SIGCONT};
 use chitin_abi::task::*;
@@ -326,7 +326,6 @@ async fn do_execve(
     let stack_limit = task.process.limit(RLIMIT_STACK);
     let open = |path: &[u8]| open_exec(&task, AT_FDCWD, path, Last::Follow);
     let image = exec::load(&task.kernel, &cred, program, stack_limit, &open)?;
-    let running = image.file.path().map(Running::begin).transpose()?;
     become_only_thread(cur).await?;
     let old_mm = cur.mm().clone();
     image.mm.set_dumpable(is_dumpable(&before, &image.file));
@@ -340,7 +339,7 @@ async fn do_execve(
     task.set_cred(cred);
     *task.comm.lock() = image.comm;
     task.set_exit_words(ExitWords::default());
-    let before = std::mem::replace(&mut *task.process.exe.lock(), running);
+    let before = std::mem::replace(&mut *task.process.exe.lock(), image.running);
     drop(before);
     task.process.family.lock().execed = true;
     task.process.timers.lock().exec();

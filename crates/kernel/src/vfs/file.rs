@@ -205,6 +205,12 @@ pub trait Mappable: Send + Sync {
         None
     }
 
+    /// Whether nobody changes its content but who has it open for writing by its name, which
+    /// keeps it from being executed.
+    fn has_known_writers(&self) -> bool {
+        false
+    }
+
     /// Where the page at byte `offset` is, and how many bytes are contiguous from
     /// there, at most `len`. `writable` tells that the mapping is shared and may be
     /// stored to. Pages wholly beyond the end of the file are `EFAULT` (`SIGBUS`).

@@ -475,19 +475,36 @@ pub fn lookup_parent(task: &Arc<Task>, dirfd: i32, path: &[u8]) -> Result<Resolv
 /// gone. `None` if it is not below that root.
 #[must_use]
 pub fn name_of(task: &Arc<Task>, path: &Path, root: &Path) -> Option<Vec<u8>> {
+    let (name, reachable) = name_from(task, path, root);
+    reachable.then_some(name)
+}
+
+/// The same for places that need not be below that root, from the first directory that there
+/// is above them, and whether they are.
+#[must_use]
+pub fn name_from(task: &Arc<Task>, path: &Path, root: &Path) -> (Vec<u8>, bool) {
     let mut parts: Vec<Box<[u8]>> = Vec::new();
     let mut at = path.clone();
     let mut deleted = false;
-    while !at.same(root) {
+    let reachable = loop {
+        if at.same(root) {
+            break true;
+        }
         deleted |= at.dentry.unlinked.load(Ordering::Relaxed);
         if Arc::ptr_eq(&at.dentry, &at.mount.root) {
-            at = task.kernel.mounts.place_of(&at.mount)?;
+            match task.kernel.mounts.place_of(&at.mount) {
+                Some(place) => at = place,
+                None => break false,
+            }
             continue;
         }
         let (parent, name) = at.dentry.place.read().clone();
         parts.push(name);
-        at.dentry = parent?;
-    }
+        match parent {
+            Some(parent) => at.dentry = parent,
+            None => break false,
+        }
+    };
     let mut out = Vec::new();
     for part in parts.iter().rev() {
         out.push(b'/');
@@ -499,7 +516,7 @@ pub fn name_of(task: &Arc<Task>, path: &Path, root: &Path) -> Option<Vec<u8>> {
     if deleted {
         out.extend_from_slice(b" (deleted)");
     }
-    Some(out)
+    (out, reachable)
 }
 
 #[cfg(test)]

@@ -244,8 +244,10 @@ fn open_tmpfile(task: &Arc<Task>, dir: Path, how: OpenHow) -> Result<Arc<File>, 
     let dentry = Dentry::new(Some(dir.dentry.clone()), name.as_bytes(), Some(made.clone()));
     dentry.unlinked.store(true, Ordering::Relaxed);
     let flags = how.flags & KEPT & !O_DIRECTORY;
-    let ops = made.open(&OpenRequest { task, flags })?;
-    Ok(File::new(ops, Some(Path { mount: dir.mount, dentry }), flags))
+    let ops = made.clone().open(&OpenRequest { task, flags })?;
+    let file = File::new(ops, Some(Path { mount: dir.mount, dentry }), flags);
+    file.set_writing(Writing::begin(&made)?);
+    Ok(file)
 }
 
 /// What an open must still wait for.

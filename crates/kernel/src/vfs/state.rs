@@ -2,11 +2,11 @@
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::async_io::Owner;
-use super::{InodeRef, Path};
+use super::{InodeRef, MapSource, Mappable, Path};
 use crate::sync::Mutex;
 use chitin_abi::Errno;
 
@@ -20,6 +20,8 @@ pub struct InodeState {
     parts: OnceLock<Box<Parts>>,
     /// How often it is open for writing, or, below 0, is a program that runs.
     writers: AtomicI32,
+    /// Tells its content from all others that were executed; 0 if it may have changed since.
+    content: AtomicU64,
 }
 
 impl InodeState {
@@ -55,7 +57,9 @@ impl Writing {
         let more = |n: i32| (n >= 0).then_some(n.saturating_add(1));
         let writers = &inode.vfs_state().writers;
         let begun = writers.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
-        begun.map(|_| Self(inode.clone())).map_err(|_| Errno::ETXTBSY)
+        begun.map_err(|_| Errno::ETXTBSY)?;
+        inode.vfs_state().content.store(0, Ordering::SeqCst);
+        Ok(Self(inode.clone()))
     }
 }
 
@@ -82,6 +86,20 @@ impl Running {
         Ok(Arc::new(Self { path: path.clone(), inode }))
     }
 
+    /// Its pages, for as long as it runs: nothing changes them meanwhile if only who opens a
+    /// file for writing can.
+    pub(crate) fn pages(&self, map: Arc<dyn Mappable>) -> Arc<dyn Mappable> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        if map.version().is_some() || !map.has_known_writers() {
+            return map;
+        }
+        let content = &self.inode.vfs_state().content;
+        let _ = content.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |known| {
+            (known == 0).then(|| NEXT.fetch_add(1, Ordering::Relaxed))
+        });
+        Arc::new(Pages { map, version: content.load(Ordering::SeqCst) })
+    }
+
     /// Where the program is.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -92,6 +110,38 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.inode.vfs_state().writers.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A program's pages.
+struct Pages {
+    map: Arc<dyn Mappable>,
+    version: u64,
+}
+
+impl Mappable for Pages {
+    fn id(&self) -> (u64, u64) {
+        self.map.id()
+    }
+
+    fn version(&self) -> Option<u64> {
+        Some(self.version)
+    }
+
+    fn locate(&self, offset: u64, len: u64, writable: bool) -> Result<MapSource, Errno> {
+        self.map.locate(offset, len, writable)
+    }
+
+    fn size(&self) -> u64 {
+        self.map.size()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, Errno> {
+        self.map.read_at(offset, buf)
+    }
+
+    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<usize, Errno> {
+        self.map.write_at(offset, buf)
     }
 }
 
