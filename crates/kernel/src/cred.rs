@@ -38,9 +38,12 @@ pub struct Cred {
     pub no_new_privs: bool,
     /// `PR_SET_SECUREBITS`.
     pub securebits: u32,
-    /// `PR_SET_KEEPCAPS`.
-    pub keep_caps: bool,
 }
+
+/// The bit of `securebits` that `PR_SET_KEEPCAPS` sets, and the one that locks it.
+pub const SECBIT_KEEP_CAPS: u32 = 1 << 4;
+/// See there.
+pub const SECBIT_KEEP_CAPS_LOCKED: u32 = 1 << 5;
 
 impl Cred {
     /// A user without groups; with all capabilities if it is root.
@@ -64,7 +67,6 @@ impl Cred {
             bounding: CapSet::FULL,
             no_new_privs: false,
             securebits: 0,
-            keep_caps: false,
         }
     }
 

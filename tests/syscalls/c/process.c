@@ -187,6 +187,21 @@ CASE(what_is_not_dumpable_is_root_s) {
     OK(close(go[1]));
     REAP(c, 0);
 }
+CASE(keeping_capabilities_is_a_secure_bit) {
+    enum { KEEP = 16, LOCKED = 32 };
+    EQ(OK(prctl(PR_GET_KEEPCAPS)), 0);
+    ERR(EINVAL, prctl(PR_SET_KEEPCAPS, 2));
+    OK(prctl(PR_SET_KEEPCAPS, 1));
+    EQ(OK(prctl(PR_GET_SECUREBITS)) & KEEP, KEEP);
+    OK(prctl(PR_SET_KEEPCAPS, 0));
+    EQ(OK(prctl(PR_GET_SECUREBITS)) & KEEP, 0);
+    if (getuid()) return;
+    OK(prctl(PR_SET_SECUREBITS, KEEP));
+    EQ(OK(prctl(PR_GET_KEEPCAPS)), 1);
+    OK(prctl(PR_SET_SECUREBITS, LOCKED));
+    ERR(EPERM, prctl(PR_SET_KEEPCAPS, 1));
+    EQ(OK(prctl(PR_GET_KEEPCAPS)), 0);
+}
 CASE(secure_bits) {
     enum { NOROOT = 1, NO_SETUID_FIXUP = 4, LOCKED = 8, NO_RAISE = 64 };
     if (getuid()) {

@@ -1,6 +1,6 @@
 //! `prctl(2)`: what a thread or process may set for itself.
 
-use crate::cred::Cred;
+use crate::cred::{Cred, SECBIT_KEEP_CAPS, SECBIT_KEEP_CAPS_LOCKED};
 use crate::error::SysResult;
 use crate::signal::valid;
 use crate::task::CurrentTask;
@@ -49,8 +49,13 @@ pub fn prctl(cur: &mut CurrentTask, option: i32, a: u64, b: u64, c: u64, d: u64)
         }
         PR_GET_DUMPABLE => return Ok(mm.is_dumpable().into()),
         PR_SET_DUMPABLE if a <= 1 => mm.set_dumpable(a == 1),
-        PR_GET_KEEPCAPS => return Ok(u64::from(cred.keep_caps)),
-        PR_SET_KEEPCAPS if a <= 1 => change(&|c| c.keep_caps = a == 1),
+        PR_GET_KEEPCAPS => return Ok(u64::from(cred.securebits & SECBIT_KEEP_CAPS != 0)),
+        PR_SET_KEEPCAPS if a > 1 => return Err(Errno::EINVAL.into()),
+        PR_SET_KEEPCAPS if cred.securebits & SECBIT_KEEP_CAPS_LOCKED != 0 => {
+            return Err(Errno::EPERM.into());
+        }
+        PR_SET_KEEPCAPS if a == 1 => change(&|c| c.securebits |= SECBIT_KEEP_CAPS),
+        PR_SET_KEEPCAPS => change(&|c| c.securebits &= !SECBIT_KEEP_CAPS),
         PR_SET_NO_NEW_PRIVS if (a, b, c, d) == (1, 0, 0, 0) => change(&|c| c.no_new_privs = true),
         PR_GET_NO_NEW_PRIVS if (a, b, c, d) == (0, 0, 0, 0) => {
             return Ok(u64::from(cred.no_new_privs));

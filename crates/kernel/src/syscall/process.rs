@@ -2,7 +2,7 @@
 
 use super::arg::UserPath;
 use super::path_of;
-use crate::cred::Cred;
+use crate::cred::{Cred, SECBIT_KEEP_CAPS};
 use crate::error::{SysError, SysResult};
 use crate::exec::{self, ARG_MAX, ARG_STRLEN_MAX, Program};
 use crate::fd::close_entry;
@@ -291,7 +291,7 @@ fn exec_cred(old: &Cred) -> Cred {
     cred.fsuid = cred.euid;
     cred.sgid = cred.egid;
     cred.fsgid = cred.egid;
-    cred.keep_caps = false;
+    cred.securebits &= !SECBIT_KEEP_CAPS;
     cred
 }
 

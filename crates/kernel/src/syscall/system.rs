@@ -1,7 +1,7 @@
 //! Credentials, limits and facts of the system: `getuid(2)`, `setresuid(2)`,
 //! `prlimit(2)`, `uname(2)`, `sysinfo(2)`, `getrandom(2)`, scheduling.
 
-use crate::cred::Cred;
+use crate::cred::{Cred, SECBIT_KEEP_CAPS};
 use crate::error::SysResult;
 use crate::task::{CurrentTask, Process, Usage};
 use chitin_abi::task::*;
@@ -65,7 +65,7 @@ fn settle_caps(old: &Cred, new: &mut Cred) {
     let had_root = [old.uid, old.euid, old.suid].contains(&0);
     let has_root = [new.uid, new.euid, new.suid].contains(&0);
     if had_root && !has_root {
-        if !new.keep_caps {
+        if new.securebits & SECBIT_KEEP_CAPS == 0 {
             new.permitted.0 = 0;
             new.effective.0 = 0;
         }
