@@ -17,6 +17,7 @@ pub mod mm;
 pub mod pod;
 pub mod poll;
 pub mod sched;
+pub mod seccomp;
 pub mod signal;
 pub mod socket;
 pub mod sysno;

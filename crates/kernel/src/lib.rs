@@ -48,6 +48,7 @@ pub mod mm;
 pub mod net;
 pub mod pipe;
 pub mod published;
+pub mod seccomp;
 pub mod signal;
 pub mod sync;
 pub mod syscall;

@@ -173,8 +173,8 @@ impl Question {
     /// To be made before anything is looked at.
     #[must_use]
     pub fn new(task: &Task) -> Self {
-        // A traced sandbox wants to see every call.
-        Self(changes::settled().filter(|_| task.kernel.trace.is_none()))
+        // A traced sandbox wants to see every call, and so do filters.
+        Self(changes::settled().filter(|_| task.kernel.trace.is_none() && !task.seccomp.is_on()))
     }
 
     /// Offers what `fstat(2)` of a descriptor told.

@@ -4,7 +4,9 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/futex.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -16,6 +18,8 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -620,6 +624,70 @@ static void run_on(void) {
   _exit(0);
 }
 
+// ---- a process with a filter, and what its stub says of it ----
+
+/* Has a call fail from now on. */
+static int forbid(int nr) {
+  struct sock_filter code[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, nr, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | 99),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  struct sock_fprog program = {4, code};
+  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0);
+}
+static void unblocked(int signo) { _exit(99); }
+static void forge_answers(void) {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGUSR1);
+  signal(SIGUSR1, unblocked);
+  sigprocmask(SIG_BLOCK, &set, NULL);
+  if (forbid(SYS_rt_sigprocmask)) _exit(0);
+  for (int i = 0; i < 50; i++) {
+    // All answers are there, nothing is blocked, nothing is pending.
+    for (u64 at = 0; at < 16; at++) *(volatile u64 *)(AREAS + 256 + 8 * at) = 1ull << 63 | 4242;
+    *(volatile u64 *)(AREAS + 208) = 0;
+    *(volatile uint32_t *)(AREAS + 224) = 0;
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+    kill((pid_t)syscall(SYS_getpid), SIGUSR1);
+    raise(SIGUSR1);
+    getpriority(PRIO_PROCESS, 0);
+  }
+}
+static void past_filter(void) {
+  volatile u64 *told = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (told == MAP_FAILED) _exit(1);
+  for (int i = 0; i < 20; i++) {
+    next_secret = 0;
+    pid_t c = fork();
+    if (c == 0) {
+      if (forbid(SYS_getpriority)) _exit(0);
+      // As in run_on: the next child has no filter.
+      *(volatile u64 *)(AREAS + 8) = SYS_exit_group;
+      ((volatile uint32_t *)AREAS)[1] = 1;
+      __atomic_store_n((uint32_t *)AREAS, 1 /* EVENT */, __ATOMIC_SEQ_CST);
+      for (;;)
+        if (next_secret) *told = next_secret;
+    }
+    nap(20);
+    kill(c, SIGKILL);
+    waitpid(c, NULL, 0);
+    next_secret = 0x5ec5ec5ec5ec5ec5ull + (u64)i;
+    if ((c = fork()) == 0) {
+      nap(10);
+      _exit(0);
+    }
+    nap(20);
+    kill(c, SIGKILL);
+    waitpid(c, NULL, 0);
+    if (*told) _exit(99);
+  }
+  forge_answers();
+  _exit(0);
+}
+
 // ---- pages of another process ----
 
 static volatile u64 *shared_page;
@@ -828,6 +896,7 @@ static const struct attack attacks[] = {
     {"far-selectors", far_selectors, 20, 200, NULL, "loads every selector", "SIGSEGV or it is loaded"},
     {"xcomp", xcomp, 1, 200, NULL, "asks for AMX, whose state fits no frame", "it is granted where there is AMX"},
     {"run-on", run_on, 2, 5000, NULL, "runs on as another user after it seems to have ended, while its parent's next child runs", CANNOT},
+    {"past-filter", past_filter, 2, 5000, NULL, "runs on without its filter in its parent's next child, forges what its stub may answer", CANNOT},
     {"page-leak", look_for_secrets, 1, 20000, secrets, "looks for what another process wrote to unmapped pages", "zeroes"},
     {"failed-moves", failed_moves, 1, 20000, NULL, "moves memory over mapped pages where there is none for it", "it is moved"},
     {"dying-writer", look_for_secrets, 1, 20000, die_writing, "looks for what a process wrote that is being killed", "zeroes"},

@@ -189,6 +189,8 @@ pub(super) fn status(who: &Who, viewer: &Arc<Task>) -> Result<Vec<u8>, Errno> {
     }
     signal_rows(&mut out, who, viewer.kernel.signal_counts.of(cred.uid));
     capability_rows(&mut out, &cred);
+    let (mode, filters) = task.as_ref().map_or((0, 0), |t| (t.seccomp.mode(), t.seccomp.count()));
+    let _ = writeln!(out, "Seccomp:\t{mode}\nSeccomp_filters:\t{filters}");
     if let Some(task) = &task {
         cpu_rows(&mut out, task);
     }
@@ -260,7 +262,7 @@ fn signal_rows(out: &mut String, who: &Who, queued: u64) {
 fn capability_rows(out: &mut String, c: &Cred) {
     let _ = write!(
         out,
-        "CapInh:\t{:016x}\nCapPrm:\t{:016x}\nCapEff:\t{:016x}\nCapBnd:\t{:016x}\nCapAmb:\t{:016x}\nNoNewPrivs:\t{}\nSeccomp:\t0\nSeccomp_filters:\t0\n",
+        "CapInh:\t{:016x}\nCapPrm:\t{:016x}\nCapEff:\t{:016x}\nCapBnd:\t{:016x}\nCapAmb:\t{:016x}\nNoNewPrivs:\t{}\n",
         c.inheritable.0,
         c.permitted.0,
         c.effective.0,

@@ -83,6 +83,13 @@ fn kernel() -> Node {
             ]),
         ),
         ("randomize_va_space", number(2)),
+        (
+            "seccomp",
+            Node::dir(vec![(
+                "actions_avail",
+                Node::text("kill_process kill_thread trap errno trace log allow\n"),
+            )]),
+        ),
         ("tainted", number(0)),
         ("threads-max", Node::file(|t| Ok(format!("{}\n", t.kernel.max_tasks).into()))),
         ("version", Node::text(format!("{}\n", chitin_kernel::VERSION))),

@@ -178,8 +178,13 @@ impl Mm {
     /// Says that a thread has these credentials.
     pub(crate) fn note_cred(&self, cred: &crate::cred::Cred) {
         if !self.may_patch(cred) {
-            self.foreign.store(true, Ordering::SeqCst);
+            self.set_foreign();
         }
+    }
+
+    /// Says that a thread has other rights than the program began with.
+    pub(crate) fn set_foreign(&self) {
+        self.foreign.store(true, Ordering::SeqCst);
     }
 
     /// Whether others of the same user may look into it (`PR_SET_DUMPABLE(2const)`).

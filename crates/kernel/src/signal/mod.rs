@@ -66,6 +66,16 @@ impl SigInfo {
         Self::new(signo, code, &[addr])
     }
 
+    /// Raised by a filter of system calls (`SECCOMP_RET_TRAP`), with what it told.
+    #[must_use]
+    pub fn seccomp(data: &chitin_abi::seccomp::SeccompData, told: i32) -> Self {
+        let call = words(data.nr.cast_signed(), data.arch);
+        let code = chitin_abi::seccomp::SYS_SECCOMP;
+        let mut info = Self::new(SIGSYS, code, &[data.instruction_pointer, call]);
+        info.0.si_errno = told;
+        info
+    }
+
     /// Sent by a process (`SI_USER`, `SI_TKILL`).
     #[must_use]
     pub fn user(signo: i32, code: i32, pid: i32, uid: u32) -> Self {

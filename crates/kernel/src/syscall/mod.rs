@@ -20,6 +20,7 @@ pub mod prctl;
 pub mod process;
 pub mod rw;
 pub mod sched;
+pub mod seccomp;
 pub mod signals;
 pub mod socket;
 pub mod splice;

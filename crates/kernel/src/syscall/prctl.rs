@@ -98,7 +98,8 @@ pub fn prctl(cur: &mut CurrentTask, option: i32, a: u64, b: u64, c: u64, d: u64)
             let at = task.exit_words().clear_child_tid.0;
             UserPtr::<u64>::new(UserAddr(a)).write(&*mm, &at)?;
         }
-        PR_GET_SECCOMP => {}
+        PR_GET_SECCOMP => return Ok(task.seccomp.mode().into()),
+        PR_SET_SECCOMP => return super::seccomp::set_mode(cur, a, UserAddr(b)),
         PR_CAP_AMBIENT if (c, d) == (0, 0) => return ambient(cur, a, b),
         PR_CAP_AMBIENT => return Err(Errno::EINVAL.into()),
         other => {

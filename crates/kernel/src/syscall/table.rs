@@ -328,5 +328,6 @@ syscalls! {
     314 sync sched_setattr(pid: i32, attr: UserPtr<SchedAttr>, flags: u32) = super::sched::sched_setattr, Partial, "kept, without effect; no SCHED_DEADLINE";
     315 sync sched_getattr(pid: i32, attr: UserPtr<SchedAttr>, size: u32, flags: u32) = super::sched::sched_getattr, Full, "";
     309 sync getcpu(cpu: UserPtr<u32>, node: UserPtr<u32>) = super::system::getcpu, Partial, "the first CPU of the affinity";
+    317 sync seccomp(operation: u32, flags: u32, args: UserAddr) = super::seccomp::seccomp, Partial, "no notifications; SECCOMP_FILTER_FLAG_LOG and _SPEC_ALLOW are accepted, without effect";
     318 sync getrandom(buf: UserAddr, buflen: usize, flags: u32) = super::system::getrandom, Full, "";
 }

@@ -6,6 +6,7 @@ use crate::error::SysError;
 use crate::fd::{FdEntry, FdTable};
 use crate::kernel::Kernel;
 use crate::mm::{Company, Heirs, Mm, host_error};
+use crate::seccomp::Seccomp;
 use crate::signal::{SigHandlers, SigSet, TaskSignals};
 use crate::sync::{Mutex, RwLock};
 use crate::time::cpu_limit::CpuLimit;
@@ -115,6 +116,8 @@ pub async fn clone_task(cur: &mut CurrentTask, request: CloneRequest) -> Result<
         if !request.has(CLONE_THREAD) {
             join_family(&parent, &task.process, &request);
         }
+        // From here on other threads find it that change what all have.
+        task.seccomp.inherit(&parent.seccomp);
         task.process.threads.lock().push(Arc::downgrade(&task));
         number.used = true;
         kernel.pids.publish(&task);
@@ -226,6 +229,7 @@ fn child_task(
         publishing: Mutex::default(),
         scheduling: Mutex::new(parent.scheduling.lock().for_child()),
         traits: Mutex::new(parent.traits.lock().for_child()),
+        seccomp: Seccomp::default(),
         asleep: AtomicBool::new(false),
     })
 }
@@ -277,6 +281,7 @@ pub fn spawn_init<E>(
         publishing: Mutex::default(),
         scheduling: Mutex::default(),
         traits: Mutex::default(),
+        seccomp: Seccomp::default(),
         asleep: AtomicBool::new(false),
     });
     let (mm, ctx) = exec(&task)?;

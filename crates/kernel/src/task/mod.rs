@@ -34,6 +34,7 @@ use crate::cred::Cred;
 use crate::fd::FdTable;
 use crate::kernel::Kernel;
 use crate::mm::{Limits, Mm};
+use crate::seccomp::Seccomp;
 use crate::signal::{SigHandlers, TaskSignals};
 use crate::sync::{Mutex, RwLock};
 use crate::vfs::{Glances, Path};
@@ -158,6 +159,8 @@ pub struct Task {
     pub scheduling: Mutex<Scheduling>,
     /// What it has set for itself.
     pub traits: Mutex<Traits>,
+    /// What it may not call.
+    pub seccomp: Seccomp,
     /// It waits for something (`/proc/PID/stat` tells).
     pub(crate) asleep: AtomicBool,
 }
@@ -223,6 +226,10 @@ impl Task {
         let kicker = self.kicker.lock().clone();
         if let Some(kicker) = kicker {
             kicker.set_view(view);
+            // Filters may have come from another thread meanwhile.
+            if view != 0 && self.seccomp.is_on() {
+                kicker.set_view(0);
+            }
         }
     }
 
@@ -277,7 +284,11 @@ impl Task {
 
     /// Gives the task another thread of the platform, or none.
     pub(crate) fn attach(&self, thread: Option<Arc<dyn Kicker>>) {
-        self.signals.lock().keep_by(thread.clone());
+        if self.seccomp.is_on() {
+            self.keep_alone();
+        } else {
+            self.signals.lock().keep_by(thread.clone());
+        }
         if let Some(thread) = &thread {
             thread.set_exit_words(self.exit_words().into());
         }
@@ -285,8 +296,22 @@ impl Task {
         self.publish_identity();
     }
 
+    /// The platform keeps nothing more for it, which has filters: what it changes it changes by
+    /// calls. To be called while it is not running.
+    pub(crate) fn keep_alone(&self) {
+        if !self.seccomp.is_alone() {
+            self.signals.lock().keep_by(None);
+            let words = self.exit_words();
+            *self.exit_words.lock() = words;
+            self.seccomp.set_alone();
+        }
+    }
+
     /// Words that its end changes. Its memory, or the platform, may say anything.
     pub(crate) fn exit_words(&self) -> ExitWords {
+        if self.seccomp.is_alone() {
+            return *self.exit_words.lock();
+        }
         let kicker = self.kicker.lock().clone();
         let kept = kicker.and_then(|kicker| kicker.exit_words());
         kept.map_or_else(|| *self.exit_words.lock(), ExitWords::from)
@@ -329,7 +354,7 @@ impl Task {
             (LocalCall::Getegid, Some(cred.egid)),
             (LocalCall::Getpgrp, id(process.group().0)),
         ] {
-            kicker.publish(call, answer);
+            kicker.publish(call, answer.filter(|_| !self.seccomp.is_on()));
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::{CurrentTask, ExitStatus, exit, work};
 use crate::error::SysError;
+use crate::seccomp;
 use crate::signal;
 use crate::syscall;
 use chitin_abi::Errno;
@@ -91,11 +92,17 @@ fn errno_value(e: Errno) -> u64 {
 /// frame that a trap brings.
 fn patches(cur: &mut CurrentTask) -> Result<(), Errno> {
     let (nr, _) = cur.ctx.call();
-    if nr == sysno::RT_SIGRETURN || !cur.mm().may_patch(&cur.task().cred()) {
+    if nr == sysno::RT_SIGRETURN || !may_patch(cur) {
         return Ok(());
     }
     let site = cur.regs().rip.wrapping_sub(2);
     cur.mm().trapped(Trapping::Call, site)
+}
+
+/// Whether it may have text patched that others share: one with filters could change what others
+/// do who have none.
+fn may_patch(cur: &CurrentTask) -> bool {
+    !cur.task().seccomp.is_on() && cur.mm().may_patch(&cur.task().cred())
 }
 
 /// Answers a `cpuid` that trapped, and patches it; false if it is another instruction.
@@ -108,7 +115,7 @@ fn cpuid(cur: &mut CurrentTask) -> bool {
     let answer = cur.task().kernel.platform.cpuid(low(rax), low(rcx));
     let Some([eax, ebx, ecx, edx]) = answer else { return false };
     // Where that fails the process ends at its next call.
-    if mm.may_patch(&cur.task().cred()) {
+    if may_patch(cur) {
         let _ = mm.trapped(Trapping::Cpuid, rip);
     }
     let regs = cur.regs();
@@ -128,6 +135,9 @@ fn low(register: u64) -> u32 {
 
 async fn serve(cur: &mut CurrentTask) {
     let (nr, args) = cur.ctx.call();
+    if cur.task().seccomp.is_on() && !seccomp::screen(cur, nr, args) {
+        return;
+    }
     let kernel = &cur.task().kernel;
     let result = if kernel.trace.is_none() && kernel.stats.is_none() {
         syscall::dispatch(cur, nr, args).await
