@@ -15,6 +15,7 @@ pub const SOCK_STREAM: u32 = 1;
 pub const SOCK_DGRAM: u32 = 2;
 pub const SOCK_RAW: u32 = 3;
 pub const SOCK_SEQPACKET: u32 = 5;
+pub const SOCK_PACKET: u32 = 10;
 pub const SOCK_TYPE_MASK: u32 = 0xf;
 pub const SOCK_NONBLOCK: u32 = crate::fs::O_NONBLOCK;
 pub const SOCK_CLOEXEC: u32 = crate::fs::O_CLOEXEC;
@@ -70,6 +71,12 @@ pub const SO_PEERNAME: i32 = 28;
 pub const SO_TIMESTAMP: i32 = 29;
 pub const SO_ACCEPTCONN: i32 = 30;
 pub const SO_PEERSEC: i32 = 31;
+pub const SO_TIMESTAMPNS: i32 = 35;
+pub const SO_COOKIE: i32 = 57;
+pub const SO_TIMESTAMP_NEW: i32 = 63;
+pub const SO_TIMESTAMPNS_NEW: i32 = 64;
+pub const SO_RCVTIMEO_NEW: i32 = 66;
+pub const SO_SNDTIMEO_NEW: i32 = 67;
 pub const SO_SNDBUFFORCE: i32 = 32;
 pub const SO_RCVBUFFORCE: i32 = 33;
 pub const SO_PASSSEC: i32 = 34;
@@ -94,12 +101,19 @@ pub const IPPROTO_IP: i32 = 0;
 pub const IPPROTO_TCP: i32 = 6;
 pub const IPPROTO_UDP: i32 = 17;
 pub const IPPROTO_UDPLITE: i32 = 136;
+pub const IPPROTO_MAX: i32 = 263;
 pub const IP_TOS: i32 = 1;
 pub const IP_TTL: i32 = 2;
 pub const IP_PKTINFO: i32 = 8;
 pub const IP_RECVERR: i32 = 11;
 pub const IP_RECVTTL: i32 = 12;
 pub const IP_RECVTOS: i32 = 13;
+pub const SO_EE_ORIGIN_ICMP: u8 = 2;
+pub const SO_EE_ORIGIN_ICMP6: u8 = 3;
+pub const ICMP_DEST_UNREACH: u8 = 3;
+pub const ICMP_PORT_UNREACH: u8 = 3;
+pub const ICMPV6_DEST_UNREACH: u8 = 1;
+pub const ICMPV6_PORT_UNREACH: u8 = 4;
 pub const IP_MTU_DISCOVER: i32 = 10;
 pub const IP_MTU: i32 = 14;
 pub const IP_FREEBIND: i32 = 15;
@@ -109,20 +123,29 @@ pub const IP_MULTICAST_TTL: i32 = 33;
 pub const IP_MULTICAST_LOOP: i32 = 34;
 pub const IP_ADD_MEMBERSHIP: i32 = 35;
 pub const IP_DROP_MEMBERSHIP: i32 = 36;
+pub const MCAST_JOIN_GROUP: i32 = 42;
+pub const MCAST_LEAVE_GROUP: i32 = 45;
+pub const IP_MULTICAST_ALL: i32 = 49;
 pub const IPV6_UNICAST_HOPS: i32 = 16;
 pub const IPV6_MULTICAST_IF: i32 = 17;
 pub const IPV6_MULTICAST_HOPS: i32 = 18;
 pub const IPV6_MULTICAST_LOOP: i32 = 19;
 pub const IPV6_JOIN_GROUP: i32 = 20;
+pub const IPV6_LEAVE_GROUP: i32 = 21;
 pub const IPV6_MTU_DISCOVER: i32 = 23;
 pub const IPV6_RECVERR: i32 = 25;
 pub const IPV6_V6ONLY: i32 = 26;
+pub const IPV6_MULTICAST_ALL: i32 = 29;
+pub const IPV6_DONTFRAG: i32 = 62;
 pub const IPV6_RECVPKTINFO: i32 = 49;
 pub const IPV6_PKTINFO: i32 = 50;
 pub const IPV6_RECVHOPLIMIT: i32 = 51;
 pub const IPV6_HOPLIMIT: i32 = 52;
 pub const IPV6_RECVTCLASS: i32 = 66;
 pub const IPV6_TCLASS: i32 = 67;
+
+// udp(7)
+pub const UDP_CORK: i32 = 1;
 
 // tcp(7)
 pub const TCP_NODELAY: i32 = 1;
@@ -176,6 +199,9 @@ pub const IFF_LOWER_UP: u32 = 0x1_0000;
 
 // netlink(7), rtnetlink(7)
 pub const NETLINK_ROUTE: i32 = 0;
+pub const NETLINK_SOCK_DIAG: i32 = 4;
+pub const NETLINK_KOBJECT_UEVENT: i32 = 15;
+pub const MAX_LINKS: i32 = 32;
 pub const SOL_NETLINK: i32 = 270;
 pub const NLMSG_ERROR: u16 = 2;
 pub const NLMSG_DONE: u16 = 3;
@@ -187,8 +213,10 @@ pub const RTM_NEWLINK: u16 = 16;
 pub const RTM_GETLINK: u16 = 18;
 pub const RTM_NEWADDR: u16 = 20;
 pub const RTM_GETADDR: u16 = 22;
+pub const RTM_NEWROUTE: u16 = 24;
 pub const RTM_GETROUTE: u16 = 26;
 pub const RTM_GETNEIGH: u16 = 30;
+pub const RTM_NEWRULE: u16 = 32;
 pub const RTM_GETRULE: u16 = 34;
 pub const RTM_MAX: u16 = 123;
 pub const IFLA_ADDRESS: u16 = 1;
@@ -199,10 +227,32 @@ pub const IFLA_QDISC: u16 = 6;
 pub const IFLA_TXQLEN: u16 = 13;
 pub const IFLA_OPERSTATE: u16 = 16;
 pub const IFLA_LINKMODE: u16 = 17;
+pub const IFLA_STATS64: u16 = 23;
+pub const IFLA_GROUP: u16 = 27;
 pub const IFA_ADDRESS: u16 = 1;
 pub const IFA_LOCAL: u16 = 2;
 pub const IFA_LABEL: u16 = 3;
+pub const IFA_CACHEINFO: u16 = 6;
 pub const IFA_FLAGS: u16 = 8;
+pub const RTA_DST: u16 = 1;
+pub const RTA_OIF: u16 = 4;
+pub const RTA_PRIORITY: u16 = 6;
+pub const RTA_PREFSRC: u16 = 7;
+pub const RTA_TABLE: u16 = 15;
+pub const FRA_PRIORITY: u16 = 6;
+pub const FRA_TABLE: u16 = 15;
+pub const FRA_PROTOCOL: u16 = 21;
+pub const RTN_UNICAST: u8 = 1;
+pub const RTN_LOCAL: u8 = 2;
+pub const RTN_BROADCAST: u8 = 3;
+pub const RTPROT_KERNEL: u8 = 2;
+pub const RT_TABLE_DEFAULT: u8 = 253;
+pub const RT_TABLE_MAIN: u8 = 254;
+pub const RT_TABLE_LOCAL: u8 = 255;
+pub const RTM_F_CLONED: u32 = 0x200;
+pub const RTCF_LOCAL: u32 = 0x8000_0000;
+pub const RT_SCOPE_UNIVERSE: u8 = 0;
+pub const RT_SCOPE_LINK: u8 = 253;
 pub const IFA_F_PERMANENT: u32 = 0x80;
 pub const RT_SCOPE_HOST: u8 = 254;
 
@@ -298,6 +348,19 @@ pod! {
         pub flags: u8,
         pub scope: u8,
         pub index: u32,
+    }
+
+    /// `struct rtmsg` of `rtnetlink(7)`.
+    pub struct Rtmsg {
+        pub family: u8,
+        pub dst_len: u8,
+        pub src_len: u8,
+        pub tos: u8,
+        pub table: u8,
+        pub protocol: u8,
+        pub scope: u8,
+        pub kind: u8,
+        pub flags: u32,
     }
 
     /// The part of `struct tcp_info` of `tcp(7)` up to `tcpi_total_retrans`.

@@ -1,7 +1,9 @@
 //! `/proc/net` and `/proc/sys/net` (`proc(5)`): sockets, the loopback device, limits.
 
 use crate::synth::Node;
-use chitin_abi::socket::{AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, IPPROTO_UDP, IPPROTO_UDPLITE};
+use chitin_abi::socket::{
+    AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE,
+};
 use chitin_kernel::net::{Kind, Socket, sockets_of};
 use chitin_kernel::task::Task;
 use std::fmt::Write;
@@ -41,6 +43,68 @@ fn inet(family: u16, kind: Kind, protocol: i32) -> Node {
     })
 }
 
+/// Counters of protocols. Nothing is counted: no packet is ever made.
+const SNMP: &str = "\
+    Ip: Forwarding DefaultTTL InReceives InHdrErrors InAddrErrors ForwDatagrams InUnknownProtos \
+    InDiscards InDelivers OutRequests OutDiscards OutNoRoutes ReasmTimeout ReasmReqds ReasmOKs \
+    ReasmFails FragOKs FragFails FragCreates OutTransmits\n\
+    Ip: 2 64 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n\
+    Icmp: InMsgs InErrors InCsumErrors InDestUnreachs InTimeExcds InParmProbs InSrcQuenchs \
+    InRedirects InEchos InEchoReps InTimestamps InTimestampReps InAddrMasks InAddrMaskReps OutMsgs \
+    OutErrors OutRateLimitGlobal OutRateLimitHost OutDestUnreachs OutTimeExcds OutParmProbs \
+    OutSrcQuenchs OutRedirects OutEchos OutEchoReps OutTimestamps OutTimestampReps OutAddrMasks \
+    OutAddrMaskReps\n\
+    Icmp: 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n\
+    IcmpMsg: \nIcmpMsg: \n\
+    Tcp: RtoAlgorithm RtoMin RtoMax MaxConn ActiveOpens PassiveOpens AttemptFails EstabResets \
+    CurrEstab InSegs OutSegs RetransSegs InErrs OutRsts InCsumErrors\n\
+    Tcp: 1 200 120000 -1 0 0 0 0 0 0 0 0 0 0 0\n\
+    Udp: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors InCsumErrors \
+    IgnoredMulti MemErrors\n\
+    Udp: 0 0 0 0 0 0 0 0 0\n\
+    UdpLite: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors InCsumErrors \
+    IgnoredMulti MemErrors\n\
+    UdpLite: 0 0 0 0 0 0 0 0 0\n";
+const NETSTAT: &str = "\
+    TcpExt: SyncookiesSent SyncookiesRecv SyncookiesFailed ListenOverflows ListenDrops\n\
+    TcpExt: 0 0 0 0 0\n\
+    IpExt: InNoRoutes InTruncatedPkts InMcastPkts OutMcastPkts InBcastPkts OutBcastPkts InOctets \
+    OutOctets\n\
+    IpExt: 0 0 0 0 0 0 0 0\n";
+
+/// How many sockets there are of each kind: all, TCP, UDP, UDP-Lite of a family.
+fn counts(task: &Arc<Task>, family: u16) -> [usize; 4] {
+    let sockets = sockets_of(&task.kernel);
+    let of = |kind, protocol| {
+        let chosen = |c: &chitin_kernel::net::Common| {
+            (c.family, c.kind, c.protocol) == (family, kind, protocol)
+        };
+        sockets.iter().filter(|s| chosen(s.common())).count()
+    };
+    [
+        sockets.len(),
+        of(Kind::Stream, IPPROTO_TCP),
+        of(Kind::Datagram, IPPROTO_UDP),
+        of(Kind::Datagram, IPPROTO_UDPLITE),
+    ]
+}
+
+fn sockstat(task: &Arc<Task>) -> String {
+    let [all, tcp, udp, lite] = counts(task, AF_INET);
+    format!(
+        "sockets: used {all}\nTCP: inuse {tcp} orphan 0 tw 0 alloc {tcp} mem 0\nUDP: inuse {udp} \
+         mem 0\nUDPLITE: inuse {lite}\nRAW: inuse 0\nFRAG: inuse 0 memory 0\n"
+    )
+}
+
+fn sockstat6(task: &Arc<Task>) -> String {
+    let [_, tcp, udp, lite] = counts(task, AF_INET6);
+    format!(
+        "TCP6: inuse {tcp}\nUDP6: inuse {udp}\nUDPLITE6: inuse {lite}\nRAW6: inuse 0\nFRAG6: inuse 0 \
+         memory 0\n"
+    )
+}
+
 /// `/proc/net`.
 pub(super) fn net() -> Node {
     let device = "Inter-|   Receive                                                |  Transmit\n \
@@ -62,6 +126,10 @@ pub(super) fn net() -> Node {
                 "IP address       HW type     Flags       HW address            Mask     Device\n",
             ),
         ),
+        ("sockstat", Node::file(|task| Ok(sockstat(task).into_bytes()))),
+        ("sockstat6", Node::file(|task| Ok(sockstat6(task).into_bytes()))),
+        ("snmp", Node::text(SNMP)),
+        ("netstat", Node::text(NETSTAT)),
         ("tcp", inet(AF_INET, Kind::Stream, 0)),
         ("tcp6", inet(AF_INET6, Kind::Stream, 0)),
         ("udp", inet(AF_INET, Kind::Datagram, IPPROTO_UDP)),

@@ -14,8 +14,10 @@ mod inflight;
 pub mod netlink;
 mod options;
 mod queue;
+mod routes;
 mod socket;
 mod unix;
+mod urgent;
 
 pub use control::{Control, Outgoing, parse_control};
 pub use inet::{InetState, TcpSocket, UdpSocket, socket as inet_socket};
@@ -23,9 +25,10 @@ pub use inflight::{InFlight, Rights};
 pub use netlink::NetlinkSocket;
 pub use options::{Options, int_option};
 pub(crate) use options::{get as get_option, set as set_option};
-pub use queue::{Packet, Queue};
+pub use queue::{Packet, Queue, Span};
 pub use socket::{Common, Kind, Received, Shutdown, Socket, SocketFile, socket_of, sockets_of};
 pub use unix::{UnixSocket, UnixTable, pair};
+pub use urgent::{Taking, Urgent};
 
 use std::sync::Arc;
 

@@ -1,5 +1,7 @@
 //! Netlink sockets (`netlink(7)`): of `NETLINK_ROUTE` (`rtnetlink(7)`) the questions that
-//! libraries ask about devices and addresses. Nothing can be changed.
+//! libraries ask about devices and addresses. Nothing can be changed. Those of
+//! `NETLINK_KOBJECT_UEVENT` wait for devices that never come; of `NETLINK_SOCK_DIAG`
+//! (`sock_diag(7)`) nothing is known.
 //!
 //! Locks: each socket's `state`; the table of numbers is a leaf.
 
@@ -64,8 +66,10 @@ impl NetlinkSocket {
         if !matches!(kind, Kind::Raw | Kind::Datagram) {
             return Err(Errno::ESOCKTNOSUPPORT);
         }
-        if protocol != NETLINK_ROUTE {
-            task.kernel.gap(&format!("netlink protocol {protocol}"));
+        if !matches!(protocol, NETLINK_ROUTE | NETLINK_SOCK_DIAG | NETLINK_KOBJECT_UEVENT) {
+            if (0..MAX_LINKS).contains(&protocol) {
+                task.kernel.gap(&format!("netlink protocol {protocol}"));
+            }
             return Err(Errno::EPROTONOSUPPORT);
         }
         let common = Common::new(task, AF_NETLINK, kind, protocol);
@@ -112,10 +116,14 @@ impl NetlinkSocket {
         }
         let dump = header.flags & NLM_F_DUMP != 0;
         let result = match header.kind {
+            // As without a module for the family: `/proc/net` tells of sockets.
+            _ if self.common.protocol == NETLINK_SOCK_DIAG => Err(Errno::ENOENT),
             RTM_GETLINK => Ok(vec![reply.link(dump)]),
             RTM_GETADDR => Ok(reply.addresses(body.first().copied().unwrap_or(0))),
-            RTM_GETROUTE | RTM_GETNEIGH | RTM_GETRULE if dump => Ok(Vec::new()),
-            RTM_GETROUTE => Err(Errno::ENETUNREACH),
+            RTM_GETROUTE if dump => Ok(reply.routes(body.first().copied().unwrap_or(0))),
+            RTM_GETRULE if dump => Ok(reply.rules(body.first().copied().unwrap_or(0))),
+            RTM_GETNEIGH if dump => Ok(Vec::new()),
+            RTM_GETROUTE => reply.route_to(body).map(|route| vec![route]),
             kind if kind > RTM_MAX => Err(Errno::EOPNOTSUPP),
             _ if !asks => Err(Errno::EPERM),
             kind => {
@@ -154,12 +162,12 @@ fn pack(messages: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
 }
 
 /// To whom, and to which request.
-struct Reply {
+pub(super) struct Reply {
     seq: u32,
     id: u32,
 }
 
-fn attribute(out: &mut Vec<u8>, kind: u16, data: &[u8]) {
+pub(super) fn attribute(out: &mut Vec<u8>, kind: u16, data: &[u8]) {
     let len = u16::try_from(4 + data.len()).unwrap_or(4);
     out.extend_from_slice(&len.to_ne_bytes());
     out.extend_from_slice(&kind.to_ne_bytes());
@@ -168,7 +176,7 @@ fn attribute(out: &mut Vec<u8>, kind: u16, data: &[u8]) {
 }
 
 impl Reply {
-    fn message(&self, kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
+    pub(super) fn message(&self, kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
         let len = u32::try_from(HEADER + body.len()).unwrap_or(0);
         let header = Nlmsghdr { len, kind, flags, seq: self.seq, pid: self.id };
         let mut out = header.as_bytes().to_vec();
@@ -198,6 +206,9 @@ impl Reply {
         attribute(&mut body, IFLA_LINKMODE, &[0]);
         attribute(&mut body, IFLA_MTU, &LOOPBACK.mtu.to_ne_bytes());
         attribute(&mut body, IFLA_QDISC, b"noqueue\0");
+        attribute(&mut body, IFLA_GROUP, &[0; 4]);
+        // Nothing is counted: no packet is ever made.
+        attribute(&mut body, IFLA_STATS64, &[0; 200]);
         attribute(&mut body, IFLA_ADDRESS, &[0; 6]);
         attribute(&mut body, IFLA_BROADCAST, &[0; 6]);
         self.message(RTM_NEWLINK, if dump { NLM_F_MULTI } else { 0 }, &body)
@@ -225,6 +236,9 @@ impl Reply {
                 attribute(&mut body, IFA_LOCAL, addr);
                 attribute(&mut body, IFA_LABEL, b"lo\0");
             }
+            // Preferred and valid for ever.
+            let lives = [u32::MAX, u32::MAX, 0, 0];
+            attribute(&mut body, IFA_CACHEINFO, lives.as_bytes());
             attribute(&mut body, IFA_FLAGS, &IFA_F_PERMANENT.to_ne_bytes());
             out.push(self.message(RTM_NEWADDR, NLM_F_MULTI, &body));
         }
@@ -291,6 +305,10 @@ impl Socket for NetlinkSocket {
             return Err(Errno::EMSGSIZE);
         }
         let id = self.bind_to(task, 0)?;
+        // No device ever comes or goes, and nobody listens to who says so.
+        if self.common.protocol == NETLINK_KOBJECT_UEVENT {
+            return Err(Errno::ECONNREFUSED);
+        }
         let mut bytes = vec![0; n];
         if src.take(&mut bytes)? < n {
             return Err(Errno::EFAULT);
@@ -352,8 +370,9 @@ impl Socket for NetlinkSocket {
     fn proc_line(&self) -> String {
         let state = self.state.lock();
         let (id, rmem, ino) = (state.id, state.queue.cost(), self.common.ino);
+        let protocol = self.common.protocol;
         format!(
-            "0000000000000000 0   {id:<10} 00000000 {rmem:<8} 0        0     2        0        {ino}"
+            "0000000000000000 {protocol:<3} {id:<10} 00000000 {rmem:<8} 0        0     2        0        {ino}"
         )
     }
 

@@ -18,7 +18,7 @@ const MAX_BUFFER: usize = 212_992;
 const MIN_SNDBUF: usize = 4608;
 const MIN_RCVBUF: usize = 2304;
 /// Options that are a flag.
-const FLAGS: [i32; 11] = [
+const FLAGS: [i32; 10] = [
     SO_DEBUG,
     SO_REUSEADDR,
     SO_DONTROUTE,
@@ -28,9 +28,10 @@ const FLAGS: [i32; 11] = [
     SO_NO_CHECK,
     SO_REUSEPORT,
     SO_PASSCRED,
-    SO_TIMESTAMP,
     SO_PASSSEC,
 ];
+/// Options that ask for the time of messages.
+const STAMPS: [i32; 4] = [SO_TIMESTAMP, SO_TIMESTAMPNS, SO_TIMESTAMP_NEW, SO_TIMESTAMPNS_NEW];
 /// `CAP_NET_ADMIN`.
 const CAP_NET_ADMIN: u32 = 12;
 
@@ -47,6 +48,8 @@ struct Values {
     rcvlowat: i32,
     priority: i32,
     mark: i32,
+    /// Option that asked for the time of messages, or 0.
+    stamp: i32,
 }
 
 impl Default for Values {
@@ -61,6 +64,7 @@ impl Default for Values {
             rcvlowat: 1,
             priority: 0,
             mark: 0,
+            stamp: 0,
         }
     }
 }
@@ -101,6 +105,16 @@ impl Options {
     #[must_use]
     pub fn flag(&self, name: i32) -> bool {
         self.0.lock().flags & 1 << name != 0
+    }
+
+    /// The control message that tells the time now, if it is asked for (`SO_TIMESTAMP`).
+    #[must_use]
+    pub fn stamp(&self) -> Option<(i32, i32, Vec<u8>)> {
+        let name = Some(self.0.lock().stamp).filter(|&name| name != 0)?;
+        let (sec, nanos) = chitin_hostsys::clock::realtime();
+        let micros = matches!(name, SO_TIMESTAMP | SO_TIMESTAMP_NEW);
+        let fraction = i64::from(if micros { nanos / 1000 } else { nanos });
+        Some((SOL_SOCKET, name, [sec, fraction].as_bytes().to_vec()))
     }
 
     /// `SO_SNDBUF`, in bytes.
@@ -151,14 +165,20 @@ pub(crate) fn get(socket: &dyn Socket, name: i32) -> Result<Vec<u8>, Errno> {
         SO_SNDBUF => size(values.sndbuf),
         SO_RCVBUF => size(values.rcvbuf),
         SO_LINGER => Ok(values.linger.as_bytes().to_vec()),
-        SO_RCVTIMEO => Ok(timeval(values.rcvtimeo)),
-        SO_SNDTIMEO => Ok(timeval(values.sndtimeo)),
+        SO_RCVTIMEO | SO_RCVTIMEO_NEW => Ok(timeval(values.rcvtimeo)),
+        SO_SNDTIMEO | SO_SNDTIMEO_NEW => Ok(timeval(values.sndtimeo)),
         SO_RCVLOWAT => int(values.rcvlowat),
         SO_SNDLOWAT => int(1),
         SO_PRIORITY => int(values.priority),
         SO_MARK => int(values.mark),
         SO_INCOMING_CPU => int(-1),
         SO_BINDTODEVICE => Ok(Vec::new()),
+        SO_COOKIE => Ok(common.ino.to_ne_bytes().to_vec()),
+        SO_PEERCRED => Ok(Ucred { pid: 0, uid: u32::MAX, gid: u32::MAX }.as_bytes().to_vec()),
+        SO_PEERGROUPS => Err(Errno::ENODATA),
+        SO_PASSCRED if !matches!(common.family, AF_UNIX | AF_NETLINK) => Err(Errno::EOPNOTSUPP),
+        SO_TIMESTAMP_NEW if values.stamp == SO_TIMESTAMPNS_NEW => int(1),
+        _ if STAMPS.contains(&name) => int((values.stamp == name).into()),
         _ if FLAGS.contains(&name) => int((values.flags & 1 << name != 0).into()),
         _ => Err(Errno::ENOPROTOOPT),
     }
@@ -178,11 +198,11 @@ pub(crate) fn set(
             options.0.lock().linger = Linger::from_bytes(value).ok_or(Errno::EINVAL)?;
             return Ok(());
         }
-        SO_RCVTIMEO => {
+        SO_RCVTIMEO | SO_RCVTIMEO_NEW => {
             options.0.lock().rcvtimeo = nanos(value)?;
             return Ok(());
         }
-        SO_SNDTIMEO => {
+        SO_SNDTIMEO | SO_SNDTIMEO_NEW => {
             options.0.lock().sndtimeo = nanos(value)?;
             return Ok(());
         }
@@ -222,6 +242,13 @@ pub(crate) fn set(
         SO_RCVLOWAT => options.0.lock().rcvlowat = if number <= 0 { 1 } else { number },
         SO_TYPE | SO_DOMAIN | SO_PROTOCOL | SO_ERROR | SO_ACCEPTCONN | SO_SNDLOWAT => {
             return Err(Errno::ENOPROTOOPT);
+        }
+        SO_PASSCRED if !matches!(socket.common().family, AF_UNIX | AF_NETLINK) => {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        // The last one that was asked for counts, and clearing any clears it.
+        _ if STAMPS.contains(&name) => {
+            options.0.lock().stamp = if number != 0 { name } else { 0 };
         }
         SO_DETACH_FILTER => return Err(Errno::ENOENT),
         _ if FLAGS.contains(&name) => {

@@ -102,6 +102,26 @@ pub struct Taken {
     pub border: bool,
 }
 
+/// Which unread bytes a read is about.
+#[derive(Clone, Copy)]
+pub struct Span {
+    /// Bytes that are not looked at (with `MSG_PEEK`).
+    pub skip: usize,
+    /// Most bytes.
+    pub most: usize,
+}
+
+impl Default for Span {
+    fn default() -> Self {
+        Self { skip: 0, most: usize::MAX }
+    }
+}
+
+/// The first `most` of `bytes`.
+fn first(bytes: &[u8], most: usize) -> &[u8] {
+    bytes.get(..most.min(bytes.len())).unwrap_or_default()
+}
+
 /// Unread packets. What they take is charged to the budget of all sockets.
 #[derive(Default)]
 pub struct Queue {
@@ -226,17 +246,17 @@ impl Queue {
     }
 
     /// Reads bytes of a stream. Stops at a border: behind those that carry descriptors, and
-    /// with `creds` before those of another sender.
-    pub fn read(&mut self, dst: &mut IoDst<'_>, creds: bool) -> Result<Taken, Errno> {
+    /// with `creds` before those of another sender. `most` bytes at most.
+    pub fn read(&mut self, dst: &mut IoDst<'_>, creds: bool, most: usize) -> Result<Taken, Errno> {
         let mut taken = Taken::default();
         let mut any = false;
-        while dst.remaining() > 0 {
+        while dst.remaining() > 0 && taken.len < most {
             let Some(front) = self.packets.front_mut() else { break };
             if any && creds && front.cred != taken.cred {
                 taken.border = true;
                 break;
             }
-            let n = match dst.put(front.unread()) {
+            let n = match dst.put(first(front.unread(), most - taken.len)) {
                 Ok(n) => n,
                 Err(e) if taken.len == 0 => return Err(e),
                 Err(_) => break,
@@ -289,12 +309,11 @@ impl Queue {
     }
 
     /// Drops bytes of a stream instead of storing them (`MSG_TRUNC`, tcp(7)).
-    pub fn skip(&mut self, dst: &mut IoDst<'_>) -> Taken {
+    pub fn skip(&mut self, most: usize) -> Taken {
         let mut taken = Taken::default();
-        while dst.remaining() > 0 {
+        while taken.len < most {
             let Some(front) = self.packets.front_mut() else { break };
-            let n = front.unread().len().min(dst.remaining());
-            dst.advance(n);
+            let n = front.unread().len().min(most - taken.len);
             front.at += n;
             self.bytes -= n;
             taken.len += n;
@@ -308,14 +327,48 @@ impl Queue {
         taken
     }
 
+    /// The byte behind `ahead` unread ones of a stream.
+    #[must_use]
+    pub fn byte_at(&self, mut ahead: usize) -> Option<u8> {
+        for packet in &self.packets {
+            match packet.unread().get(ahead) {
+                Some(byte) => return Some(*byte),
+                None => ahead -= packet.unread().len(),
+            }
+        }
+        None
+    }
+
+    /// Takes that byte out; its packet, to be dropped without a lock, if nothing is left of it.
+    pub fn remove_at(&mut self, mut ahead: usize) -> Option<Packet> {
+        for (i, packet) in self.packets.iter_mut().enumerate() {
+            let len = packet.unread().len();
+            if ahead >= len {
+                ahead -= len;
+                continue;
+            }
+            packet.data.remove(packet.at + ahead);
+            self.bytes -= 1;
+            let used = packet.unread().is_empty().then(|| self.packets.remove(i)).flatten();
+            self.release(used.as_ref().map_or(0, Packet::cost));
+            return used;
+        }
+        None
+    }
+
     /// Reads without consuming (`MSG_PEEK`).
-    pub fn peek(&self, dst: &mut IoDst<'_>, creds: bool) -> Result<Taken, Errno> {
+    pub fn peek(&self, dst: &mut IoDst<'_>, creds: bool, span: Span) -> Result<Taken, Errno> {
         let mut taken = Taken::default();
+        let mut skip = span.skip;
         for (i, packet) in self.packets.iter().enumerate() {
-            if dst.remaining() == 0 || (i > 0 && creds && packet.cred != taken.cred) {
+            let full = dst.remaining() == 0 || taken.len >= span.most;
+            if full || (i > 0 && creds && packet.cred != taken.cred) {
                 break;
             }
-            match dst.put(packet.unread()) {
+            let bytes = packet.unread();
+            let bytes = bytes.get(skip.min(bytes.len())..).unwrap_or_default();
+            skip -= packet.unread().len() - bytes.len();
+            match dst.put(first(bytes, span.most - taken.len)) {
                 Ok(n) => taken.len += n,
                 Err(e) if taken.len == 0 => return Err(e),
                 Err(_) => break,
@@ -351,7 +404,7 @@ mod tests {
 
     fn get(q: &mut Queue, len: usize) -> Vec<u8> {
         let mut buf = vec![0; len];
-        let n = q.read(&mut IoDst::kernel(&mut buf), false).unwrap().len;
+        let n = q.read(&mut IoDst::kernel(&mut buf), false, usize::MAX).unwrap().len;
         buf.truncate(n);
         buf
     }
@@ -386,7 +439,7 @@ mod tests {
             q.push(Packet { data: vec![b'a'; 3], cred, ..Packet::default() });
         }
         let mut buf = [0; 100];
-        let taken = q.read(&mut IoDst::kernel(&mut buf), true).unwrap();
+        let taken = q.read(&mut IoDst::kernel(&mut buf), true, usize::MAX).unwrap();
         assert_eq!((taken.len, taken.cred.pid, taken.border), (6, 1, true));
         assert_eq!(get(&mut q, 100), b"aaa");
     }

@@ -2,7 +2,6 @@
 
 use super::{Control, Options, Outgoing};
 use crate::task::Task;
-use crate::vfs::async_io::Owner;
 use crate::vfs::{Attr, File, FileCx, FileOps, FileType, IoDst, IoRules, IoSrc};
 use crate::wait::{Pollable, WaitQueue};
 use chitin_abi::Errno;
@@ -290,6 +289,10 @@ impl FileOps for SocketFile {
         true
     }
 
+    fn has_urgent(&self) -> bool {
+        self.0.common().kind == Kind::Stream
+    }
+
     fn attr(&self) -> Attr {
         let common = self.0.common();
         let (uid, gid) = common.owner;
@@ -321,13 +324,6 @@ impl FileOps for SocketFile {
         match cmd {
             SIOCINQ => number(self.0.pending_in()?),
             SIOCOUTQ => number(self.0.pending_out()?),
-            FIOSETOWN | SIOCSPGRP => {
-                let mut owner = [0; 4];
-                mm.read(UserAddr(arg), &mut owner)?;
-                let owner = Owner::from_number(&cx.task.kernel, i32::from_ne_bytes(owner))?;
-                cx.file.set_owner(cx.task, owner);
-                Ok(0)
-            }
             FIOGETOWN | SIOCGPGRP => {
                 let owner = cx.file.rare.lock().owner.number();
                 mm.write(UserAddr(arg), &owner.to_ne_bytes()).map(|()| 0)

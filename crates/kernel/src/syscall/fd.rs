@@ -4,6 +4,7 @@ use super::arg::UserPath;
 use super::path_of;
 use crate::error::{Restart, SysError, SysResult};
 use crate::fd::{FdEntry, close_entry};
+use crate::net::SocketFile;
 use crate::pipe::{self, PipeEnd, Privileged};
 use crate::published::Question;
 use crate::task::CurrentTask;
@@ -11,6 +12,7 @@ use crate::vfs::async_io::{Owner, set_async};
 use crate::vfs::open::{self, OpenHow};
 use crate::vfs::{File, FileType, InodeRef};
 use chitin_abi::fs::*;
+use chitin_abi::socket::{FIOSETOWN, SIOCSPGRP};
 use chitin_abi::task::RLIMIT_NOFILE;
 use chitin_abi::tty::{FIONBIO, FIONREAD};
 use chitin_abi::{Errno, Pod};
@@ -325,6 +327,11 @@ pub fn ioctl(cur: &mut CurrentTask, fd: i32, cmd: u32, arg: u64) -> SysResult {
         Ok(0)
     };
     match cmd {
+        FIOSETOWN | SIOCSPGRP if file.ops_as::<SocketFile>().is_some() => {
+            let owner = UserPtr::<i32>::new(UserAddr(arg)).read(&**cur.mm())?;
+            file.set_owner(cur.task(), Owner::from_number(&cur.task().kernel, owner)?);
+            Ok(0)
+        }
         FIOCLEX | FIONCLEX => {
             files.set_cloexec(fd, cmd == FIOCLEX)?;
             Ok(0)

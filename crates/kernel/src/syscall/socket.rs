@@ -59,12 +59,10 @@ fn open(cur: &CurrentTask, socket: Arc<dyn Socket>, flags: u32) -> SysResult {
     Ok(install(cur, file, flags & SOCK_CLOEXEC != 0)? as u64)
 }
 
-fn kind_of(kind: u32) -> Result<(Kind, u32), Errno> {
+/// The flags of a type.
+fn flags_of(kind: u32) -> Result<u32, Errno> {
     let flags = kind & !SOCK_TYPE_MASK;
-    if flags & !(SOCK_NONBLOCK | SOCK_CLOEXEC) != 0 {
-        return Err(Errno::EINVAL);
-    }
-    Ok((Kind::of(kind & SOCK_TYPE_MASK).map_err(|_| Errno::EINVAL)?, flags))
+    if flags & !(SOCK_NONBLOCK | SOCK_CLOEXEC) != 0 { Err(Errno::EINVAL) } else { Ok(flags) }
 }
 
 fn family_of(domain: i32) -> Result<u16, Errno> {
@@ -74,23 +72,35 @@ fn family_of(domain: i32) -> Result<u16, Errno> {
 
 /// `socket(2)`.
 pub fn socket(cur: &mut CurrentTask, domain: i32, kind: u32, protocol: i32) -> SysResult {
-    let flags = kind & !SOCK_TYPE_MASK;
-    if flags & !(SOCK_NONBLOCK | SOCK_CLOEXEC) != 0 {
-        return Err(Errno::EINVAL.into());
+    let flags = flags_of(kind)?;
+    let socket = create(cur, domain, kind & SOCK_TYPE_MASK, protocol)?;
+    open(cur, socket, flags)
+}
+
+/// A socket that no descriptor has yet.
+fn create(
+    cur: &CurrentTask,
+    domain: i32,
+    kind: u32,
+    protocol: i32,
+) -> Result<Arc<dyn Socket>, Errno> {
+    let (family, task) = (family_of(domain)?, cur.task());
+    if kind > SOCK_PACKET {
+        return Err(Errno::EINVAL);
     }
-    let family = family_of(domain)?;
-    let (kind, flags) = kind_of(kind)?;
-    let task = cur.task().clone();
-    let socket: Arc<dyn Socket> = match family {
-        AF_UNIX => UnixSocket::new(&task, kind, protocol)?,
-        AF_INET | AF_INET6 => net::inet_socket(&task, family, kind, protocol)?,
-        AF_NETLINK => NetlinkSocket::new(&task, kind, protocol)?,
+    let kind = Kind::of(kind);
+    Ok(match family {
+        AF_UNIX if !matches!(protocol, 0 | 1) => return Err(Errno::EPROTONOSUPPORT),
+        AF_UNIX => UnixSocket::new(task, kind?, protocol)?,
+        AF_INET | AF_INET6 if !(0..IPPROTO_MAX).contains(&protocol) => return Err(Errno::EINVAL),
+        AF_INET | AF_INET6 => net::inet_socket(task, family, kind?, protocol)?,
+        AF_NETLINK => NetlinkSocket::new(task, kind?, protocol)?,
+        AF_UNSPEC => return Err(Errno::EAFNOSUPPORT),
         other => {
             task.kernel.gap(&format!("sockets of address family {other}"));
-            return Err(Errno::EAFNOSUPPORT.into());
+            return Err(Errno::EAFNOSUPPORT);
         }
-    };
-    open(cur, socket, flags)
+    })
 }
 
 /// `socketpair(2)`.
@@ -101,13 +111,15 @@ pub fn socketpair(
     protocol: i32,
     fds: UserAddr,
 ) -> SysResult {
-    let (kind, flags) = kind_of(kind)?;
-    match family_of(domain)? {
-        AF_UNIX => {}
-        AF_INET | AF_INET6 | AF_NETLINK => return Err(Errno::EOPNOTSUPP.into()),
-        _ => return Err(Errno::EAFNOSUPPORT.into()),
+    let flags = flags_of(kind)?;
+    let kind = kind & SOCK_TYPE_MASK;
+    // Linux makes both before it asks whether they can be a pair.
+    let socket = create(cur, domain, kind, protocol)?;
+    if socket.common().family != AF_UNIX {
+        return Err(Errno::EOPNOTSUPP.into());
     }
-    let [a, b] = net::pair(cur.task(), kind, protocol)?;
+    drop(socket);
+    let [a, b] = net::pair(cur.task(), Kind::of(kind)?, protocol)?;
     let cloexec = flags & SOCK_CLOEXEC != 0;
     let files = cur.task().files();
     let first = install(cur, SocketFile::open(a, flags), cloexec)?;

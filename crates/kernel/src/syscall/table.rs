@@ -284,13 +284,13 @@ syscalls! {
     302 sync prlimit64(pid: i32, resource: usize, new: UserPtr<Rlimit>, old: UserPtr<Rlimit>) = super::system::prlimit64, Full, "";
 
     // --- sockets ---
-    41 sync socket(domain: i32, kind: u32, protocol: i32) = super::socket::socket, Partial, "unix, loopback TCP and UDP, NETLINK_ROUTE";
+    41 sync socket(domain: i32, kind: u32, protocol: i32) = super::socket::socket, Partial, "unix, loopback TCP and UDP, NETLINK_ROUTE, NETLINK_KOBJECT_UEVENT without events";
     42 async connect(sockfd: i32, addr: SockAddr, addrlen: i32) = super::socket::connect, Full, "";
     43 async accept(sockfd: i32, addr: SockAddr, addrlen: UserPtr<i32>) = super::socket::accept, Full, "";
-    44 async sendto(sockfd: i32, buf: UserAddr, len: usize, flags: Flags, addr: SockAddr, addrlen: i32) = super::message::sendto, Partial, "no out-of-band data";
-    45 async recvfrom(sockfd: i32, buf: UserAddr, len: usize, flags: Flags, addr: SockAddr, addrlen: UserPtr<i32>) = super::message::recvfrom, Partial, "no out-of-band data";
-    46 async sendmsg(sockfd: i32, msg: UserPtr<Msghdr>, flags: Flags) = super::message::sendmsg, Partial, "no out-of-band data";
-    47 async recvmsg(sockfd: i32, msg: UserPtr<Msghdr>, flags: Flags) = super::message::recvmsg, Partial, "no out-of-band data";
+    44 async sendto(sockfd: i32, buf: UserAddr, len: usize, flags: Flags, addr: SockAddr, addrlen: i32) = super::message::sendto, Full, "";
+    45 async recvfrom(sockfd: i32, buf: UserAddr, len: usize, flags: Flags, addr: SockAddr, addrlen: UserPtr<i32>) = super::message::recvfrom, Full, "";
+    46 async sendmsg(sockfd: i32, msg: UserPtr<Msghdr>, flags: Flags) = super::message::sendmsg, Full, "";
+    47 async recvmsg(sockfd: i32, msg: UserPtr<Msghdr>, flags: Flags) = super::message::recvmsg, Full, "";
     48 sync shutdown(sockfd: i32, how: i32) = super::socket::shutdown, Full, "";
     49 sync bind(sockfd: i32, addr: SockAddr, addrlen: i32) = super::socket::bind, Full, "";
     50 sync listen(sockfd: i32, backlog: i32) = super::socket::listen, Full, "";

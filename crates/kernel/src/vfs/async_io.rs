@@ -7,7 +7,7 @@ use crate::signal::{SigInfo, group_members, send_to_process, send_to_task};
 use crate::task::{Pid, Process, Task};
 use crate::wait::{Events, Listener, Pollable, Wakeup};
 use chitin_abi::Errno;
-use chitin_abi::signal::{POLL_IN, POLL_OUT, SIGIO};
+use chitin_abi::signal::{POLL_IN, POLL_OUT, SIGIO, SIGURG};
 use std::sync::{Arc, Weak};
 
 /// Who is told (`F_SETOWN_EX`).
@@ -77,30 +77,68 @@ impl Listener for Teller {
             0 => SigInfo::kernel(SIGIO),
             signal => SigInfo::io(signal, code, band.0, self.fd),
         };
-        // Who has set the owner must have the right to signal it.
-        let may = |task: &Task| {
-            let (cred, (uid, euid)) = (task.cred(), rare.set_by);
-            euid == 0 || [uid, euid].iter().any(|id| [cred.uid, cred.suid].contains(id))
-        };
-        let may_tell = |process: &Arc<Process>| process.tasks().first().is_some_and(|t| may(t));
-        match rare.owner {
-            Owner::None => {}
-            Owner::Thread(tid) => {
-                if let Some(task) = kernel.pids.get(tid).filter(|t| may(t)) {
-                    send_to_task(&task, info);
-                }
-            }
-            Owner::Process(pid) => {
-                if let Some(process) = kernel.pids.process(pid).filter(may_tell) {
-                    send_to_process(&process, info);
-                }
-            }
-            Owner::Group(pgid) => {
-                for process in group_members(&kernel, pgid).iter().filter(|p| may_tell(p)) {
-                    send_to_process(process, info);
-                }
+        tell_owner(&file, &kernel, info);
+    }
+}
+
+/// Sends the signal of urgent data (`SIGURG`).
+struct UrgentTeller {
+    file: Weak<File>,
+    kernel: Weak<Kernel>,
+}
+
+impl Listener for UrgentTeller {
+    fn notify(&self, events: Events) {
+        // Whatever else is told, as all events at once, is none of its business.
+        if let (Events::PRI, Some(file), Some(kernel)) =
+            (events, self.file.upgrade(), self.kernel.upgrade())
+        {
+            tell_owner(&file, &kernel, SigInfo::kernel(SIGURG));
+        }
+    }
+}
+
+/// Signals the owner of a description.
+fn tell_owner(file: &File, kernel: &Arc<Kernel>, info: SigInfo) {
+    let rare = *file.rare.lock();
+    // Who has set the owner must have the right to signal it.
+    let may = |task: &Task| {
+        let (cred, (uid, euid)) = (task.cred(), rare.set_by);
+        euid == 0 || [uid, euid].iter().any(|id| [cred.uid, cred.suid].contains(id))
+    };
+    let may_tell = |process: &Arc<Process>| process.tasks().first().is_some_and(|t| may(t));
+    match rare.owner {
+        Owner::None => {}
+        Owner::Thread(tid) => {
+            if let Some(task) = kernel.pids.get(tid).filter(|t| may(t)) {
+                send_to_task(&task, info);
             }
         }
+        Owner::Process(pid) => {
+            if let Some(process) = kernel.pids.process(pid).filter(may_tell) {
+                send_to_process(&process, info);
+            }
+        }
+        Owner::Group(pgid) => {
+            for process in group_members(kernel, pgid).iter().filter(|p| may_tell(p)) {
+                send_to_process(process, info);
+            }
+        }
+    }
+}
+
+/// A description gets an owner, who is told of urgent data from now on.
+pub(super) fn tell_of_urgent(task: &Task, file: &Arc<File>) {
+    let Some(queue) = file.wait_queue().filter(|_| file.ops().has_urgent()) else { return };
+    if file.rare.lock().urgent_teller.is_some() {
+        return;
+    }
+    let teller = UrgentTeller { file: Arc::downgrade(file), kernel: Arc::downgrade(&task.kernel) };
+    let teller = queue.add(Events::PRI, Wakeup::Shared, Arc::new(teller));
+    let before = file.rare.lock().urgent_teller.replace(teller);
+    // Another thread was faster.
+    if let Some(before) = before {
+        queue.remove(before);
     }
 }
 
@@ -121,8 +159,12 @@ pub fn set_async(task: &Arc<Task>, file: &Arc<File>, fd: i32, on: bool) {
 
 /// A description goes.
 pub(super) fn released(file: &File) {
-    let teller = file.rare.lock().teller.take();
-    if let (Some(teller), Some(queue)) = (teller, file.wait_queue()) {
-        queue.remove(teller);
+    let mut rare = file.rare.lock();
+    let tellers = [rare.teller.take(), rare.urgent_teller.take()];
+    drop(rare);
+    if tellers.iter().any(Option::is_some)
+        && let Some(queue) = file.wait_queue()
+    {
+        tellers.into_iter().flatten().for_each(|teller| queue.remove(teller));
     }
 }

@@ -145,6 +145,11 @@ pub trait FileOps: Any + Send + Sync {
         false
     }
 
+    /// Whether its owner is told of urgent data (`SIGURG`).
+    fn has_urgent(&self) -> bool {
+        false
+    }
+
     /// Whether `splice(2)` writes to it.
     fn takes_splice(&self) -> bool {
         true
@@ -309,8 +314,9 @@ impl File {
     }
 
     /// Says who is told by signals, as this thread.
-    pub(crate) fn set_owner(&self, task: &Task, owner: super::async_io::Owner) {
+    pub(crate) fn set_owner(self: &Arc<Self>, task: &Task, owner: super::async_io::Owner) {
         let cred = task.cred();
+        super::async_io::tell_of_urgent(task, self);
         let mut rare = self.rare.lock();
         (rare.owner, rare.set_by) = (owner, (cred.uid, cred.euid));
     }

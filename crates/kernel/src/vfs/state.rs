@@ -156,6 +156,8 @@ pub struct FileRare {
     pub signal: i32,
     /// Key of the listener that sends it, with `O_ASYNC`.
     pub teller: Option<u64>,
+    /// Key of the listener that sends `SIGURG`, once somebody is its owner.
+    pub urgent_teller: Option<u64>,
     /// It has been locked by `flock(2)`.
     pub locked: bool,
 }

@@ -6,13 +6,16 @@
 //! Locks, outermost first: a socket's state, a table of ports; never two sockets at once.
 
 mod addr;
+mod cork;
 mod device;
+mod multicast;
 mod options;
 mod ports;
 mod tcp;
 mod tcp_data;
 mod tcp_link;
 mod udp;
+mod udp_send;
 
 pub use device::{LOOPBACK, Loopback, ioctl};
 pub use ports::Ports;
@@ -50,6 +53,7 @@ pub fn socket(
         (Kind::Stream, 0 | IPPROTO_TCP) => Ok(TcpSocket::new(task, family)),
         (Kind::Datagram, 0 | IPPROTO_UDP) => Ok(UdpSocket::new(task, family, IPPROTO_UDP)),
         (Kind::Datagram, IPPROTO_UDPLITE) => Ok(UdpSocket::new(task, family, protocol)),
+        (Kind::Raw, 0) => Err(Errno::EPROTONOSUPPORT),
         (Kind::Raw, _) => {
             if task.cred().has_cap(CAP_NET_RAW) {
                 task.kernel.gap("raw sockets");

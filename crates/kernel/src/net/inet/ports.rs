@@ -157,6 +157,18 @@ impl<T> Ports<T> {
     }
 }
 
+impl<T> Ports<T> {
+    /// The sockets whose address takes what is sent from `from` to all at `to`.
+    pub(super) fn receivers(&self, to: SocketAddr, from: SocketAddr) -> Vec<Arc<T>> {
+        let slots = self.slots.lock();
+        let list = slots.get(&to.port()).map_or(&[][..], |l| l);
+        let takes = |s: &&Slot<T>| {
+            takes(&s.wish, to.ip()).is_some() && s.remote.is_none_or(|remote| remote == from)
+        };
+        list.iter().filter(takes).filter_map(|s| s.socket.upgrade()).collect()
+    }
+}
+
 fn random_port() -> u16 {
     let mut bytes = [0; 2];
     chitin_hostsys::random::fill(&mut bytes);

@@ -8,11 +8,12 @@
 //! is released.
 
 use super::addr::{ProcLine, encode};
+use super::cork::Cork;
 use super::options::InetOptions;
 use super::ports::Binding;
 use super::{ioctl, tcp_link};
 use crate::net::queue::Sender;
-use crate::net::{Common, Kind, Outgoing, Queue, Received, Shutdown, Socket};
+use crate::net::{Common, Kind, Outgoing, Queue, Received, Shutdown, Socket, Urgent};
 use crate::sync::Mutex;
 use crate::task::Task;
 use crate::vfs::{IoDst, IoSrc};
@@ -58,6 +59,10 @@ pub(super) struct State {
     pub(super) binding: Option<Binding<TcpSocket>>,
     pub(super) role: Role,
     pub(super) queue: Queue,
+    /// The byte that was sent with `MSG_OOB`.
+    pub(super) urgent: Urgent,
+    /// What the other end's cork holds back, and its own cork.
+    pub(super) cork: Cork,
     pub(super) shut: Shutdown,
     pub(super) error: Option<Errno>,
     /// The other end will send no more.
@@ -73,6 +78,12 @@ impl State {
             Role::Connected { peer, .. } => peer.upgrade(),
             _ => None,
         }
+    }
+
+    /// Bytes that a read would give now.
+    pub(super) fn readable(&self, inline: bool) -> usize {
+        let bytes = self.queue.bytes() - self.cork.held.min(self.queue.bytes());
+        bytes.saturating_sub(self.urgent.hidden(inline))
     }
 
     /// The state in TCP's terms.
@@ -126,6 +137,11 @@ impl TcpSocket {
     /// Most that may lie unread at the other end.
     pub(super) fn limit(&self) -> usize {
         (self.common.options.sndbuf() + RCVBUF).min(MOST_UNREAD)
+    }
+
+    /// Whether an urgent byte is read like others; asked only where there is one.
+    pub(super) fn inline(&self, state: &State) -> bool {
+        state.urgent.is_some() && self.common.options.flag(SO_OOBINLINE)
     }
 
     fn roomy(&self, sent: usize) -> bool {
@@ -185,8 +201,11 @@ impl Pollable for TcpSocket {
         if matches!(state.role, Role::Connecting { .. }) {
             return events;
         }
-        if !state.queue.is_empty() {
+        if state.queue.bytes() > 0 && state.readable(self.inline(&state)) > 0 {
             events |= Events::READABLE;
+        }
+        if state.urgent.waits() {
+            events |= Events::PRI;
         }
         if room || state.shut.write {
             events |= Events::WRITABLE;
@@ -222,7 +241,7 @@ impl Socket for TcpSocket {
 
     fn send(
         &self,
-        _task: &Arc<Task>,
+        task: &Arc<Task>,
         src: &mut IoSrc<'_>,
         to: &[u8],
         _control: &mut Outgoing,
@@ -230,7 +249,7 @@ impl Socket for TcpSocket {
     ) -> Result<usize, Errno> {
         // As in Linux the address of a connected stream is ignored.
         let _ = to;
-        self.send_bytes(src, flags)
+        self.send_bytes(task, src, flags)
     }
 
     fn recv(&self, _task: &Arc<Task>, dst: &mut IoDst<'_>, flags: u32) -> Result<Received, Errno> {
@@ -279,14 +298,22 @@ impl Socket for TcpSocket {
         if (level, name) == (SOL_IPV6, IPV6_V6ONLY) && self.state.lock().binding.is_some() {
             return Some(Err(Errno::EINVAL));
         }
-        self.inet.set(self.common.family, Kind::Stream, level, name, value)
+        let result = self.inet.set(self.common.family, Kind::Stream, level, name, value);
+        if let (SOL_TCP, TCP_CORK | TCP_NODELAY, Some(Ok(()))) = (level, name, &result) {
+            self.cork_changed(name, self.inet.number(SOL_TCP, name) != 0);
+        }
+        result
     }
 
     fn pending_in(&self) -> Result<usize, Errno> {
         let state = self.state.lock();
         match &state.role {
             Role::Listening { .. } => Err(Errno::EINVAL),
-            _ => Ok(state.queue.bytes()),
+            _ => {
+                let (inline, held) = (self.inline(&state), state.cork.held);
+                let ahead = state.urgent.ahead().filter(|_| !inline);
+                Ok(ahead.unwrap_or_else(|| state.queue.bytes().saturating_sub(held)))
+            }
         }
     }
 
@@ -299,7 +326,8 @@ impl Socket for TcpSocket {
         if cmd == SIOCATMARK {
             use chitin_usermem::UserMemory;
             let at = chitin_usermem::UserAddr(arg);
-            return Some(mm.write(at, &0_i32.to_ne_bytes()).map(|()| 0));
+            let marked = i32::from(self.state.lock().urgent.at_mark());
+            return Some(mm.write(at, &marked.to_ne_bytes()).map(|()| 0));
         }
         ioctl(mm, cmd, arg)
     }

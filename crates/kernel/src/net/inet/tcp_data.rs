@@ -1,8 +1,9 @@
 //! Bytes of a TCP connection.
 
-use super::tcp::{Role, TcpSocket};
+use super::tcp::{Role, State, TcpSocket};
 use crate::net::queue::Charge;
-use crate::net::{Packet, Received, Shutdown};
+use crate::net::{Packet, Received, Shutdown, Taking, Urgent};
+use crate::task::Task;
 use crate::vfs::{IoDst, IoSrc};
 use crate::wait::Events;
 use chitin_abi::Errno;
@@ -11,8 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl TcpSocket {
-    /// The other end, if something can be sent to it; `None` if it is gone.
-    fn receiver(&self) -> Result<Option<Arc<Self>>, Errno> {
+    /// The other end, if something can be sent to it, and whether a cork is in; `None` if it is
+    /// gone.
+    fn receiver(&self) -> Result<(Option<Arc<Self>>, bool), Errno> {
         let mut state = self.state.lock();
         if let Some(error) = state.error.take() {
             return Err(error);
@@ -20,7 +22,7 @@ impl TcpSocket {
         match &state.role {
             _ if state.shut.write => Err(Errno::EPIPE),
             Role::Connecting { .. } => Err(Errno::EAGAIN),
-            Role::Connected { .. } => Ok(state.peer()),
+            Role::Connected { .. } => Ok((state.peer(), state.cork.corked)),
             _ => Err(Errno::EPIPE),
         }
     }
@@ -40,17 +42,20 @@ impl TcpSocket {
     }
 
     /// Sends; see [`crate::net::Socket::send`].
-    pub(super) fn send_bytes(&self, src: &mut IoSrc<'_>, flags: u32) -> Result<usize, Errno> {
-        if flags & MSG_OOB != 0 {
-            return Err(Errno::EOPNOTSUPP);
-        }
+    pub(super) fn send_bytes(
+        &self,
+        task: &Task,
+        src: &mut IoSrc<'_>,
+        flags: u32,
+    ) -> Result<usize, Errno> {
         let before = src.done();
-        let receiver = self.receiver()?;
+        let (receiver, corked) = self.receiver()?;
         if src.remaining() == 0 {
             return Ok(0);
         }
         let Some(peer) = receiver else { return Ok(self.answered_by_reset(src)) };
         let limit = self.limit();
+        let mut passed = Vec::new();
         let mut state = peer.state.lock();
         if state.closed || matches!(state.role, Role::Failed) {
             drop(state);
@@ -63,10 +68,25 @@ impl TcpSocket {
             packet.charge = Some(Charge { sender: self.me.clone(), cost });
             packet
         });
-        drop(state);
         let done = src.done() - before;
-        if done > 0 {
+        let urgent = flags & MSG_OOB != 0 && done > 0;
+        if urgent {
+            let inline = peer.inline(&state);
+            let State { queue, urgent, .. } = &mut *state;
+            urgent.make_way(queue, inline, &mut passed);
+            urgent.mark(queue);
+        }
+        let holds = (corked || flags & MSG_MORE != 0) && !urgent && done > 0;
+        let held = if holds { state.cork.hold(done) } else { state.cork.release() };
+        drop(state);
+        if held.first {
+            self.pull_later(&task.kernel);
+        }
+        if done > 0 && held.full {
             peer.tell(Events::READABLE);
+        }
+        if urgent {
+            peer.tell(Events::PRI);
         }
         match result {
             Ok(()) => Ok(done),
@@ -79,15 +99,23 @@ impl TcpSocket {
 
     /// Receives.
     pub(super) fn recv_bytes(&self, dst: &mut IoDst<'_>, flags: u32) -> Result<Received, Errno> {
-        // There is no urgent data (`recv(2)`).
-        if flags & MSG_OOB != 0 {
-            return Err(Errno::EINVAL);
-        }
         if flags & MSG_ERRQUEUE != 0 {
             return Err(Errno::EAGAIN);
         }
+        // Dropped behind the lock.
+        let mut passed = Vec::new();
         let mut state = self.state.lock();
-        if state.queue.is_empty() {
+        let inline = self.inline(&state);
+        if flags & MSG_OOB != 0 {
+            let State { queue, urgent, .. } = &mut *state;
+            let mut none = Urgent::default();
+            let urgent = if inline { &mut none } else { urgent };
+            return urgent.receive(queue, dst, flags, Taking::Leaves, &mut passed);
+        }
+        let State { queue, urgent, .. } = &mut *state;
+        let mut span = urgent.span(queue, inline, flags, &mut passed);
+        span.most = span.most.min(state.readable(inline));
+        if span.most == 0 {
             let end = Received { last: true, ..Received::default() };
             if state.finished {
                 return Ok(end);
@@ -103,13 +131,16 @@ impl TcpSocket {
             };
         }
         let taken = if flags & MSG_PEEK != 0 {
-            state.queue.peek(dst, false)?
+            state.queue.peek(dst, false, span)?
         } else if flags & MSG_TRUNC != 0 {
-            state.queue.skip(dst)
+            let taken = state.queue.skip(span.most.min(dst.remaining()));
+            dst.advance(taken.len);
+            taken
         } else {
-            state.queue.read(dst, false)?
+            state.queue.read(dst, false, span.most)?
         };
+        let last = flags & MSG_PEEK == 0 && state.urgent.passed(taken.len);
         drop(state);
-        Ok(Received { len: taken.len, ..Received::default() })
+        Ok(Received { len: taken.len, last, ..Received::default() })
     }
 }

@@ -20,7 +20,8 @@ const LOW_PORTS: std::ops::Range<u16> = 1..1024;
 /// Whether a socket may be bound to an address: one of this machine, and a port that the
 /// task may have.
 pub(super) fn may_bind(task: &Task, addr: SocketAddr) -> Result<(), Errno> {
-    if !addr.ip().is_unspecified() && !addr.ip().is_loopback() {
+    let ip = addr.ip();
+    if !ip.is_unspecified() && !ip.is_loopback() && !ip.is_multicast() {
         return Err(Errno::EADDRNOTAVAIL);
     }
     if LOW_PORTS.contains(&addr.port()) && !task.cred().has_cap(CAP_NET_BIND_SERVICE) {
@@ -91,6 +92,7 @@ impl TcpSocket {
             return self.fail(Errno::ECONNRESET);
         }
         state.finished = true;
+        state.cork.held = 0;
         state.shut.read = true;
         drop(state);
         self.tell(Events::ALL);
@@ -230,7 +232,10 @@ fn embryo(
     let binding = bound.binding.as_ref().and_then(|b| b.share(to, &server.me));
     drop(bound);
     let role = Role::Connected { peer: caller.me.clone(), remote };
-    *server.state.lock() = State { binding, role, ..State::default() };
+    let mut state = server.state.lock();
+    *state = State { binding, role, ..State::default() };
+    state.cork.corked = server.inet.number(SOL_TCP, TCP_CORK) != 0;
+    drop(state);
     server
 }
 

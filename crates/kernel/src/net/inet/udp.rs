@@ -4,10 +4,11 @@
 
 use super::addr::{ProcLine, any, encode, family, parse, reachable, source_for};
 use super::ioctl;
+use super::multicast::is_shared;
 use super::options::InetOptions;
 use super::ports::{Binding, Ports, Wish};
 use super::tcp_link::{check_family, may_bind};
-use crate::net::queue::check_budget;
+use super::udp_send::{Header, Pending};
 use crate::net::{Common, Kind, Outgoing, Packet, Queue, Received, Shutdown, Socket};
 use crate::sync::Mutex;
 use crate::task::Task;
@@ -15,38 +16,33 @@ use crate::vfs::{IoDst, IoSrc};
 use crate::wait::{Events, Pollable, WaitQueue};
 use chitin_abi::Errno;
 use chitin_abi::socket::*;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Weak};
 
-/// Most bytes of a datagram.
-const MOST: usize = 65_507;
-
 #[derive(Default)]
-struct State {
-    binding: Option<Binding<UdpSocket>>,
+pub(super) struct State {
+    pub(super) binding: Option<Binding<UdpSocket>>,
     /// Address that `bind(2)` asked for.
-    asked: Option<IpAddr>,
-    remote: Option<SocketAddr>,
-    queue: Queue,
-    shut: Shutdown,
-    error: Option<Errno>,
+    pub(super) asked: Option<IpAddr>,
+    pub(super) remote: Option<SocketAddr>,
+    pub(super) queue: Queue,
+    pub(super) shut: Shutdown,
+    pub(super) error: Option<Errno>,
     closed: bool,
-}
-
-/// What the header of a datagram says.
-#[derive(Clone, Copy)]
-struct Header {
-    to: IpAddr,
-    hops: i32,
-    class: i32,
+    /// What is known of errors (`IP_RECVERR`).
+    pub(super) errors: Queue,
+    /// `UDP_CORK`.
+    pub(super) corked: bool,
+    /// What a cork holds back.
+    pub(super) pending: Option<Pending>,
 }
 
 /// A UDP or UDP-Lite socket.
 pub struct UdpSocket {
     me: Weak<Self>,
-    common: Common,
-    inet: InetOptions,
-    state: Mutex<State>,
+    pub(super) common: Common,
+    pub(super) inet: InetOptions,
+    pub(super) state: Mutex<State>,
 }
 
 impl UdpSocket {
@@ -60,16 +56,20 @@ impl UdpSocket {
         })
     }
 
-    fn v6only(&self) -> bool {
+    pub(super) fn v6only(&self) -> bool {
         self.common.family == AF_INET6 && self.inet.number(SOL_IPV6, IPV6_V6ONLY) != 0
     }
 
-    fn ports<'a>(&self, task: &'a Task) -> &'a Arc<Ports<Self>> {
+    pub(super) fn ports<'a>(&self, task: &'a Task) -> &'a Arc<Ports<Self>> {
         let inet = &task.kernel.net.inet;
         if self.common.protocol == IPPROTO_UDPLITE { &inet.udplite } else { &inet.udp }
     }
 
-    fn bind_unless_bound(&self, task: &Arc<Task>, addr: SocketAddr) -> Result<(), Errno> {
+    pub(super) fn bind_unless_bound(
+        &self,
+        task: &Arc<Task>,
+        addr: SocketAddr,
+    ) -> Result<(), Errno> {
         if self.state.lock().binding.is_some() {
             return Ok(());
         }
@@ -95,38 +95,17 @@ impl UdpSocket {
         Ok(())
     }
 
-    /// A value that the header of a datagram has: as its message says, or its socket.
-    fn header_value(&self, control: &Outgoing, message: (i32, i32), option: (i32, i32)) -> i32 {
-        let said = control.extra.iter().find(|e| (e.0, e.1) == message);
-        said.map_or_else(|| self.inet.value(option.0, option.1), |e| e.2)
-    }
-
-    /// What its datagrams say besides bytes.
-    fn header(&self, control: &Outgoing, to: IpAddr) -> Header {
-        let value = |message, option| self.header_value(control, message, option);
-        let (hops, class) = match to {
-            IpAddr::V4(_) => (
-                value((SOL_IP, IP_TTL), (SOL_IP, IP_TTL)),
-                value((SOL_IP, IP_TOS), (SOL_IP, IP_TOS)),
-            ),
-            IpAddr::V6(_) => (
-                value((SOL_IPV6, IPV6_HOPLIMIT), (SOL_IPV6, IPV6_UNICAST_HOPS)),
-                value((SOL_IPV6, IPV6_TCLASS), (SOL_IPV6, IPV6_TCLASS)),
-            ),
-        };
-        Header { to, hops: if hops < 0 { 64 } else { hops }, class: class.max(0) }
-    }
-
     /// What a receiver is told besides bytes (`IP_PKTINFO` and others).
     fn extras(&self, header: Header) -> Vec<(i32, i32, Vec<u8>)> {
         let to = header.to;
-        let mut extra = Vec::new();
+        let mut extra: Vec<_> = self.common.options.stamp().into_iter().collect();
         let asks = |level, name| self.inet.number(level, name) != 0;
         match to {
             IpAddr::V4(to) if self.common.family == AF_INET => {
                 if asks(SOL_IP, IP_PKTINFO) {
                     let mut info = 1_i32.to_ne_bytes().to_vec();
-                    info.extend_from_slice(&to.octets());
+                    let own = if is_shared(to.into()) { Ipv4Addr::LOCALHOST } else { to };
+                    info.extend_from_slice(&own.octets());
                     info.extend_from_slice(&to.octets());
                     extra.push((SOL_IP, IP_PKTINFO, info));
                 }
@@ -159,7 +138,7 @@ impl UdpSocket {
     }
 
     /// Takes a datagram; one that does not fit is lost.
-    fn deliver(&self, data: Vec<u8>, from: SocketAddr, header: Header) {
+    pub(super) fn deliver(&self, data: Vec<u8>, from: SocketAddr, header: Header) {
         let from = Some(encode(self.common.family, from).into());
         let packet = Packet { data, from, extra: self.extras(header), ..Packet::default() };
         let mut state = self.state.lock();
@@ -170,22 +149,6 @@ impl UdpSocket {
         drop(state);
         self.common.queue.notify(Events::READABLE);
     }
-
-    /// Where a datagram goes, as the caller says or as the socket is connected.
-    fn goal(&self, to: &[u8]) -> Result<SocketAddr, Errno> {
-        let goal = if to.is_empty() {
-            self.state.lock().remote.ok_or(Errno::EDESTADDRREQ)?
-        } else {
-            // An IPv6 socket takes the addresses of IPv4, too.
-            let kind = if family(to) == Some(AF_INET) { AF_INET } else { self.common.family };
-            parse(kind, to)?
-        };
-        if goal.port() == 0 {
-            return Err(Errno::EINVAL);
-        }
-        check_family(self.v6only(), goal.ip(), Errno::ENETUNREACH)?;
-        Ok(SocketAddr::new(reachable(goal.ip())?, goal.port()))
-    }
 }
 
 impl Pollable for UdpSocket {
@@ -195,7 +158,7 @@ impl Pollable for UdpSocket {
         if !state.queue.is_empty() {
             events |= Events::READABLE;
         }
-        if state.error.is_some() {
+        if state.error.is_some() || !state.errors.is_empty() {
             events |= Events::ERR;
         }
         if state.shut.read {
@@ -269,47 +232,7 @@ impl Socket for UdpSocket {
         control: &mut Outgoing,
         flags: u32,
     ) -> Result<usize, Errno> {
-        if flags & MSG_OOB != 0 {
-            return Err(Errno::EOPNOTSUPP);
-        }
-        if src.remaining() > MOST {
-            return Err(Errno::EMSGSIZE);
-        }
-        let to = self.goal(to)?;
-        self.bind_unless_bound(task, SocketAddr::new(any(self.common.family), 0))?;
-        let (bound, remote) = {
-            let mut state = self.state.lock();
-            if let Some(error) = state.error.take() {
-                return Err(error);
-            }
-            if state.shut.write {
-                return Err(Errno::EPIPE);
-            }
-            (state.binding.as_ref().map(|b| b.addr), state.remote)
-        };
-        let bound = bound.ok_or(Errno::EAGAIN)?;
-        let ip = if bound.ip().is_unspecified() { source_for(to.ip()) } else { bound.ip() };
-        if ip.is_ipv4() != to.ip().is_ipv4() {
-            return Err(Errno::ENETUNREACH);
-        }
-        let from = SocketAddr::new(ip, bound.port());
-        check_budget()?;
-        let n = src.remaining();
-        let mut data = vec![0; n];
-        if src.peek(&mut data)? < n {
-            return Err(Errno::EFAULT);
-        }
-        src.advance(n);
-        match self.ports(task).receiver(to, from) {
-            Some(receiver) => receiver.deliver(data, from, self.header(control, to.ip())),
-            // Who is connected is told that nobody is there.
-            None if remote == Some(to) => {
-                self.state.lock().error = Some(Errno::ECONNREFUSED);
-                self.common.queue.notify(Events::ERR);
-            }
-            None => {}
-        }
-        Ok(n)
+        self.send_datagram(task, src, to, control, flags)
     }
 
     fn recv(&self, _task: &Arc<Task>, dst: &mut IoDst<'_>, flags: u32) -> Result<Received, Errno> {
@@ -317,7 +240,7 @@ impl Socket for UdpSocket {
             return Err(Errno::EOPNOTSUPP);
         }
         if flags & MSG_ERRQUEUE != 0 {
-            return Err(Errno::EAGAIN);
+            return self.recv_error(dst, flags);
         }
         let mut state = self.state.lock();
         if let Some(error) = state.error.take() {
@@ -360,12 +283,16 @@ impl Socket for UdpSocket {
 
     fn set_option(
         &self,
-        _task: &Arc<Task>,
+        task: &Arc<Task>,
         level: i32,
         name: i32,
         value: &[u8],
     ) -> Option<Result<(), Errno>> {
-        self.inet.set(self.common.family, Kind::Datagram, level, name, value)
+        let result = self.inet.set(self.common.family, Kind::Datagram, level, name, value);
+        if let (SOL_UDP, UDP_CORK, Some(Ok(()))) = (level, name, &result) {
+            self.cork(task, self.inet.number(SOL_UDP, UDP_CORK) != 0);
+        }
+        result
     }
 
     fn proc_line(&self) -> String {

@@ -17,7 +17,7 @@ pub use link::pair;
 use addr::Binding;
 
 use super::queue::Sender;
-use super::{Common, Control, Kind, Outgoing, Packet, Queue, Received, Shutdown, Socket};
+use super::{Common, Control, Kind, Outgoing, Packet, Queue, Received, Shutdown, Socket, Urgent};
 use crate::sync::Mutex;
 use crate::task::Task;
 use crate::vfs::{File, IoDst, IoSrc};
@@ -66,6 +66,8 @@ struct State {
     binding: Option<Binding>,
     role: Role,
     queue: Queue,
+    /// The byte that was sent with `MSG_OOB`.
+    urgent: Urgent,
     shut: Shutdown,
     error: Option<Errno>,
     /// Made by `connect(2)` or `socketpair(2)` and never listening again.
@@ -184,8 +186,11 @@ impl Pollable for UnixSocket {
         if state.shut.read {
             events |= Events::RDHUP | Events::READABLE;
         }
-        if !state.queue.is_empty() {
+        if !state.queue.is_empty() || state.urgent.is_some() {
             events |= Events::READABLE;
+        }
+        if state.urgent.waits() {
+            events |= Events::PRI;
         }
         match &state.role {
             Role::Listening { waiting, .. } => {
@@ -237,21 +242,17 @@ impl Socket for UnixSocket {
         control: &mut Outgoing,
         flags: u32,
     ) -> Result<usize, Errno> {
-        if flags & MSG_OOB != 0 {
-            return Err(Errno::EOPNOTSUPP);
-        }
         match self.common.kind {
             Kind::Stream => self.send_stream(task, src, to, control, flags),
+            _ if flags & MSG_OOB != 0 => Err(Errno::EOPNOTSUPP),
             _ => self.send_message(task, src, to, control, flags),
         }
     }
 
     fn recv(&self, _task: &Arc<Task>, dst: &mut IoDst<'_>, flags: u32) -> Result<Received, Errno> {
-        if flags & MSG_OOB != 0 {
-            return Err(Errno::EOPNOTSUPP);
-        }
         match self.common.kind {
             Kind::Stream => self.recv_stream(dst, flags),
+            _ if flags & MSG_OOB != 0 => Err(Errno::EOPNOTSUPP),
             _ => self.recv_message(dst, flags),
         }
     }
@@ -316,6 +317,12 @@ impl Socket for UnixSocket {
 
     /// The C library asks about devices by whatever socket it can make.
     fn ioctl(&self, mm: &crate::mm::Mm, cmd: u32, arg: u64) -> Option<Result<u64, Errno>> {
+        if cmd == SIOCATMARK && self.common.kind == Kind::Stream {
+            use chitin_usermem::UserMemory;
+            let marked = i32::from(self.state.lock().urgent.at_mark());
+            let at = chitin_usermem::UserAddr(arg);
+            return Some(mm.write(at, &marked.to_ne_bytes()).map(|()| 0));
+        }
         crate::net::inet::ioctl(mm, cmd, arg)
     }
 

@@ -1,8 +1,8 @@
 //! Sending and receiving on unix sockets.
 
-use super::{MAX_DATAGRAMS, Role, UnixSocket, control_of, unblock};
+use super::{MAX_DATAGRAMS, Role, State, UnixSocket, control_of, unblock};
 use crate::net::queue::{Charge, OVERHEAD, Taken, check_budget};
-use crate::net::{Kind, Outgoing, Packet, Received, sender_cred};
+use crate::net::{Kind, Outgoing, Packet, Received, Taking, Urgent, sender_cred};
 use crate::task::Task;
 use crate::vfs::{File, IoDst, IoSrc};
 use crate::wait::Events;
@@ -50,6 +50,9 @@ impl UnixSocket {
             }
             (state.peer(), state.shut.write)
         };
+        if flags & MSG_OOB != 0 && src.remaining() == 0 {
+            return Err(Errno::EOPNOTSUPP);
+        }
         let Some(peer) = peer.filter(|_| !shut) else { return Err(Errno::EPIPE) };
         if src.remaining() == 0 {
             return Ok(0);
@@ -69,12 +72,20 @@ impl UnixSocket {
             packet.rights = rights.take();
             packet
         });
+        let urgent = flags & MSG_OOB != 0 && result.is_ok();
+        if urgent {
+            let State { queue, urgent, .. } = &mut *state;
+            urgent.mark(queue);
+        }
         drop(state);
         // Not sent yet: they go with the first byte.
         control.rights = rights;
         let done = src.done() - before;
         if done > 0 {
             peer.tell(Events::READABLE);
+        }
+        if urgent {
+            peer.tell(Events::PRI);
         }
         match result {
             Ok(()) => Ok(done),
@@ -169,7 +180,7 @@ impl UnixSocket {
         Ok(n)
     }
 
-    fn ended(&self, state: &mut super::State) -> Result<(), Errno> {
+    fn ended(&self, state: &mut State) -> Result<(), Errno> {
         if let Some(error) = state.error.take() {
             return Err(error);
         }
@@ -179,20 +190,32 @@ impl UnixSocket {
     /// Receives from a stream.
     pub(super) fn recv_stream(&self, dst: &mut IoDst<'_>, flags: u32) -> Result<Received, Errno> {
         let creds = self.common.options.flag(SO_PASSCRED);
+        // Dropped behind the lock.
+        let mut passed = Vec::new();
         let mut state = self.state.lock();
-        if !matches!(state.role, Role::Connected { .. }) {
+        let State { queue, urgent, role, .. } = &mut *state;
+        let inline = urgent.is_some() && self.common.options.flag(SO_OOBINLINE);
+        if flags & MSG_OOB != 0 {
+            let mut none = Urgent::default();
+            let urgent = if inline { &mut none } else { urgent };
+            return urgent.receive(queue, dst, flags, Taking::Removes, &mut passed);
+        }
+        if !matches!(role, Role::Connected { .. }) {
             return Err(Errno::EINVAL);
         }
-        if state.queue.is_empty() {
+        let span = urgent.span(queue, inline, flags, &mut passed);
+        if queue.bytes() <= span.skip {
             self.ended(&mut state)?;
             return Ok(Received { last: true, ..Received::default() });
         }
         let (taken, looked) = if flags & MSG_PEEK != 0 {
             let looked = looked_at(&state);
-            (state.queue.peek(dst, creds)?, looked)
+            (state.queue.peek(dst, creds, span)?, looked)
         } else {
-            (state.queue.read(dst, creds)?, Vec::new())
+            (state.queue.read(dst, creds, span.most)?, Vec::new())
         };
+        let mut taken = taken;
+        taken.border |= flags & MSG_PEEK == 0 && state.urgent.passed(taken.len);
         drop(state);
         Ok(self.received(taken, looked))
     }
@@ -237,7 +260,8 @@ impl UnixSocket {
         let rights = packet.as_mut().and_then(|p| p.rights.take());
         drop(packet);
         unblock(blocked);
-        let control = control_of(&self.common.options, cred, rights, looked);
+        let mut control = control_of(&self.common.options, cred, rights, looked);
+        control.extra.extend(self.common.options.stamp());
         let from = from.map(|f| f.to_vec()).unwrap_or_default();
         let mut received = Received { len: stored, from, control, last: true, flags: 0 };
         if stored < len {
@@ -254,7 +278,7 @@ impl UnixSocket {
 }
 
 /// The descriptors that the first packet carries, for somebody who only looks.
-fn looked_at(state: &super::State) -> Vec<Arc<File>> {
+fn looked_at(state: &State) -> Vec<Arc<File>> {
     let rights = state.queue.front().and_then(|p| p.rights.as_ref());
     rights.map(|r| r.duplicate()).unwrap_or_default()
 }
