@@ -4,6 +4,7 @@
 #include <linux/errqueue.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
@@ -486,4 +487,54 @@ CASE(tables_of_counters) {
     FILE *f = fopen("/proc/net/sockstat", "r");
     EQ(fscanf(f, "sockets: used %d TCP: inuse %d", &used, &inuse), 2);
     TRUE(used > 0 && inuse >= 0);
+}
+
+/* What an RTM_GETLINK or RTM_NEWLINK about a device of this name leads to. */
+static int about(const char *name, int type, int flags) {
+    int s = OK(socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE));
+    struct {
+        struct nlmsghdr h;
+        struct ifinfomsg i;
+        struct rtattr a;
+        char name[16];
+    } ask = {{sizeof ask, type, NLM_F_REQUEST | NLM_F_ACK, 7, 0}, {.ifi_flags = flags, .ifi_change = flags}};
+    ask.a = (struct rtattr){RTA_LENGTH(strlen(name) + 1), IFLA_IFNAME};
+    strcpy(ask.name, name);
+    ask.h.nlmsg_len = NLMSG_LENGTH(sizeof ask.i) + RTA_SPACE(strlen(name) + 1);
+    OK(send(s, &ask, ask.h.nlmsg_len, 0));
+    char answer[8192];
+    struct nlmsghdr *h = (void *)answer;
+    OK(recv(s, answer, sizeof answer, 0));
+    OK(close(s));
+    if (h->nlmsg_type != NLMSG_ERROR) return 0;
+    return -((struct nlmsgerr *)NLMSG_DATA(h))->error;
+}
+
+CASE(devices_by_name) {
+    EQ(about("lo", RTM_GETLINK, 0), 0);
+    EQ(about("nosuch", RTM_GETLINK, 0), ENODEV);
+    struct ifreq r = {.ifr_name = "lo"};
+    OK(ioctl(OK(socket(AF_INET, SOCK_DGRAM, 0)), SIOCGIFFLAGS, &r));
+    /* It is up already. */
+    if (r.ifr_flags & IFF_UP) EQ(about("lo", RTM_NEWLINK, 1), geteuid() ? EPERM : 0);
+}
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
+
+/* A descriptor of the process that was at the other end. */
+CASE(the_process_of_a_peer) {
+    int s[2], fd = -1, t = OK(socket(AF_UNIX, SOCK_STREAM, 0));
+    socklen_t len = sizeof fd;
+    if (getsockopt(t, SOL_SOCKET, SO_PEERPIDFD, &fd, &len) && errno == ENOPROTOOPT) SKIP("SO_PEERPIDFD");
+    ERR(ENODATA, getsockopt(t, SOL_SOCKET, SO_PEERPIDFD, &fd, &len));
+    OK(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
+    len = 8;
+    OK(getsockopt(s[0], SOL_SOCKET, SO_PEERPIDFD, &fd, &len));
+    EQ(len, sizeof fd);
+    EQ(OK(fcntl(fd, F_GETFD)), FD_CLOEXEC);
+    EQ(OK(syscall(SYS_pidfd_send_signal, fd, 0, 0, 0)), 0);
+    pid_t p = CHILD(EQ(ready(fd, POLLIN, 0), 0));
+    REAP(p, 0);
 }

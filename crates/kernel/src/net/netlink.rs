@@ -6,6 +6,7 @@
 //! Locks: each socket's `state`; the table of numbers is a leaf.
 
 use super::inet::LOOPBACK;
+use super::routes::{change_device, check_device};
 use super::{Common, Kind, Outgoing, Packet, Queue, Received, Shutdown, Socket};
 use crate::sync::Mutex;
 use crate::task::Task;
@@ -118,7 +119,9 @@ impl NetlinkSocket {
         let result = match header.kind {
             // As without a module for the family: `/proc/net` tells of sockets.
             _ if self.common.protocol == NETLINK_SOCK_DIAG => Err(Errno::ENOENT),
-            RTM_GETLINK => Ok(vec![reply.link(dump)]),
+            RTM_GETLINK if dump => Ok(vec![reply.link(dump)]),
+            RTM_GETLINK => check_device(body).map(|()| vec![reply.link(dump)]),
+            RTM_NEWLINK => change_device(task, body).map(|()| Vec::new()),
             RTM_GETADDR => Ok(reply.addresses(body.first().copied().unwrap_or(0))),
             RTM_GETROUTE if dump => Ok(reply.routes(body.first().copied().unwrap_or(0))),
             RTM_GETRULE if dump => Ok(reply.rules(body.first().copied().unwrap_or(0))),

@@ -2,9 +2,13 @@
 
 use super::inet::LOOPBACK;
 use super::netlink::{Reply, attribute};
+use crate::task::Task;
 use chitin_abi::socket::*;
 use chitin_abi::{Errno, Pod};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// `CAP_NET_ADMIN`.
+const CAP_NET_ADMIN: u32 = 12;
 
 /// A route of the table `local`.
 struct Route {
@@ -56,23 +60,52 @@ fn octets(ip: IpAddr) -> Vec<u8> {
     }
 }
 
+/// The attributes behind the first `from` bytes of a request: kind and data.
+fn attributes(body: &[u8], from: usize) -> impl Iterator<Item = (u16, &[u8])> {
+    let mut rest = body.get(from..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let [a, b, c, d] = *rest.first_chunk::<4>()?;
+        let len = usize::from(u16::from_ne_bytes([a, b]));
+        let data = rest.get(4..len)?;
+        rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
+        Some((u16::from_ne_bytes([c, d]), data))
+    })
+}
+
 /// The destination that a question is about.
 fn destination(body: &[u8]) -> Option<IpAddr> {
-    let family = *body.first()?;
-    let mut rest = body.get(size_of::<Rtmsg>()..)?;
-    while let Some(header) = rest.first_chunk::<4>() {
-        let [a, b, c, d] = *header;
-        let (len, kind) = (u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d]));
-        let data = rest.get(4..usize::from(len))?;
-        if kind == RTA_DST {
-            return match u16::from(family) {
-                AF_INET => Some(Ipv4Addr::from(*data.first_chunk::<4>()?).into()),
-                _ => Some(Ipv6Addr::from(*data.first_chunk::<16>()?).into()),
-            };
-        }
-        rest = rest.get(usize::from(len).next_multiple_of(4)..)?;
+    let (_, data) = attributes(body, size_of::<Rtmsg>()).find(|a| a.0 == RTA_DST)?;
+    match u16::from(*body.first()?) {
+        AF_INET => Some(Ipv4Addr::from(*data.first_chunk::<4>()?).into()),
+        _ => Some(Ipv6Addr::from(*data.first_chunk::<16>()?).into()),
     }
-    None
+}
+
+/// The device that a request names must be `lo`.
+pub(super) fn check_device(body: &[u8]) -> Result<(), Errno> {
+    let info = Ifinfomsg::from_bytes(body).ok_or(Errno::EINVAL)?;
+    let mut names = attributes(body, size_of::<Ifinfomsg>());
+    let name = names.find(|a| matches!(a.0, IFLA_IFNAME | IFLA_ALT_IFNAME)).map(|a| a.1);
+    let name = name.map(|n| n.strip_suffix(&[0]).unwrap_or(n));
+    match (info.index, name) {
+        (0, None) => Err(Errno::EINVAL),
+        (0, Some(name)) if name == LOOPBACK.name.as_bytes() => Ok(()),
+        (index, _) if index == LOOPBACK.index => Ok(()),
+        _ => Err(Errno::ENODEV),
+    }
+}
+
+/// A request to change the device: what asks for nothing but that it be up has what it wants.
+pub(super) fn change_device(task: &Task, body: &[u8]) -> Result<(), Errno> {
+    if !task.cred().has_cap(CAP_NET_ADMIN) {
+        return Err(Errno::EPERM);
+    }
+    check_device(body)?;
+    let info = Ifinfomsg::from_bytes(body).ok_or(Errno::EINVAL)?;
+    let named = |kind| matches!(kind, IFLA_IFNAME | IFLA_ALT_IFNAME);
+    let only_named = attributes(body, size_of::<Ifinfomsg>()).all(|a| named(a.0));
+    let up = (info.flags & IFF_UP, info.change) == (IFF_UP, IFF_UP);
+    if up && only_named { Ok(()) } else { Err(Errno::EPERM) }
 }
 
 impl Reply {

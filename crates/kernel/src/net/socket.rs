@@ -1,15 +1,15 @@
 //! [`Socket`], what a family of sockets implements, and [`SocketFile`], the file before it.
 
 use super::{Control, Options, Outgoing};
-use crate::task::Task;
+use crate::task::{Process, Task};
 use crate::vfs::{Attr, File, FileCx, FileOps, FileType, IoDst, IoRules, IoSrc};
 use crate::wait::{Pollable, WaitQueue};
 use chitin_abi::Errno;
 use chitin_abi::socket::*;
 use chitin_usermem::{UserAddr, UserMemory};
 use std::any::Any;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 /// Type of a socket (`socket(2)`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -207,6 +207,11 @@ pub trait Socket: Pollable + Any {
         _name: i32,
         _value: &[u8],
     ) -> Option<Result<(), Errno>> {
+        None
+    }
+
+    /// The process that was at the other end when it was connected (`SO_PEERPIDFD`).
+    fn peer_process(&self) -> Option<Weak<Process>> {
         None
     }
 

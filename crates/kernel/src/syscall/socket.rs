@@ -5,11 +5,11 @@ use super::fd::install;
 use super::rw::bounded;
 use crate::error::SysResult;
 use crate::net::{self, Kind, NetlinkSocket, Shutdown, Socket, SocketFile, UnixSocket, socket_of};
-use crate::task::CurrentTask;
+use crate::task::{CurrentTask, PidFd};
 use crate::time::Deadline;
 use crate::vfs::File;
 use crate::wait::Events;
-use chitin_abi::fs::O_PATH;
+use chitin_abi::fs::{O_PATH, O_RDWR};
 use chitin_abi::socket::*;
 use chitin_abi::task::RLIMIT_NOFILE;
 use chitin_abi::{Errno, Pod};
@@ -251,6 +251,9 @@ pub fn getsockopt(
     let file = socket_file(cur, fd)?;
     let room = usize::try_from(len.read(&**cur.mm())?).map_err(|_| Errno::EINVAL)?;
     let socket = socket_of(&file)?;
+    if (level, name) == (SOL_SOCKET, SO_PEERPIDFD) {
+        return peer_pidfd(cur, &**socket, room, value, len);
+    }
     let answer = match socket.get_option(cur.task(), level, name) {
         Some(answer) => answer?,
         None if level == SOL_SOCKET && name == SO_PEERNAME => socket.peer_name()?,
@@ -266,6 +269,30 @@ pub fn getsockopt(
     let n = answer.len().min(room);
     cur.mm().write(value, answer.get(..n).unwrap_or_default())?;
     len.write(&**cur.mm(), &i32::try_from(n).unwrap_or(i32::MAX))?;
+    Ok(0)
+}
+
+/// `SO_PEERPIDFD`: a descriptor of the process at the other end.
+fn peer_pidfd(
+    cur: &CurrentTask,
+    socket: &dyn Socket,
+    room: usize,
+    value: UserAddr,
+    len: UserPtr<i32>,
+) -> SysResult {
+    let process = socket.peer_process().ok_or(Errno::ENODATA)?;
+    let pidfd = PidFd::of_process(&cur.task().kernel, process.upgrade().ok_or(Errno::ESRCH)?);
+    let fd = install(cur, File::new(Box::new(pidfd), None, O_RDWR), true)?;
+    let number = fd.to_ne_bytes();
+    // As in Linux as much of it as there is room for.
+    let number = number.get(..room).unwrap_or(&number);
+    let told = cur.mm().write(value, number);
+    let size = i32::try_from(number.len()).unwrap_or(0);
+    let told = told.and_then(|()| len.write(&**cur.mm(), &size));
+    if let Err(e) = told {
+        drop(cur.task().files().remove(fd));
+        return Err(e.into());
+    }
     Ok(0)
 }
 

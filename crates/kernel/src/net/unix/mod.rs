@@ -19,7 +19,7 @@ use addr::Binding;
 use super::queue::Sender;
 use super::{Common, Control, Kind, Outgoing, Packet, Queue, Received, Shutdown, Socket, Urgent};
 use crate::sync::Mutex;
-use crate::task::Task;
+use crate::task::{Process, Task};
 use crate::vfs::{File, IoDst, IoSrc};
 use crate::wait::{Events, Pollable, WaitQueue};
 use chitin_abi::socket::*;
@@ -34,18 +34,19 @@ const MAX_DATAGRAMS: usize = 10;
 /// Most waiting senders or callers that are told one by one.
 const MAX_BLOCKED: usize = 4096;
 
-/// Who is at the other end, as it was then (`SO_PEERCRED`, `SO_PEERGROUPS`).
+/// Who is at the other end, as it was then (`SO_PEERCRED`, `SO_PEERGROUPS`, `SO_PEERPIDFD`).
 #[derive(Clone, Default)]
 struct PeerCred {
     cred: Ucred,
     groups: Vec<u32>,
+    process: Weak<Process>,
 }
 
 impl PeerCred {
     fn of(task: &Task) -> Self {
         let cred = task.cred();
         let id = Ucred { pid: task.process.pid, uid: cred.euid, gid: cred.egid };
-        Self { cred: id, groups: cred.groups.clone() }
+        Self { cred: id, groups: cred.groups.clone(), process: Arc::downgrade(&task.process) }
     }
 }
 
@@ -289,7 +290,7 @@ impl Socket for UnixSocket {
             Role::Connected { cred, .. } | Role::Listening { cred, .. } => cred.clone(),
             Role::Idle => {
                 let nobody = Ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
-                PeerCred { cred: nobody, groups: Vec::new() }
+                PeerCred { cred: nobody, ..PeerCred::default() }
             }
         };
         match (level, name) {
@@ -298,6 +299,15 @@ impl Socket for UnixSocket {
                 Some(Ok(chitin_abi::slice_as_bytes(&cred.groups).to_vec()))
             }
             (SOL_SOCKET, SO_PEERGROUPS) => Some(Err(Errno::ENODATA)),
+            _ => None,
+        }
+    }
+
+    fn peer_process(&self) -> Option<Weak<Process>> {
+        match &self.state.lock().role {
+            Role::Connected { cred, .. } | Role::Listening { cred, .. } if cred.cred.pid != 0 => {
+                Some(cred.process.clone())
+            }
             _ => None,
         }
     }
