@@ -7,14 +7,25 @@ pub const ELFCLASS64: u8 = 2;
 pub const ELFDATA2LSB: u8 = 1;
 pub const ET_EXEC: u16 = 2;
 pub const ET_DYN: u16 = 3;
+pub const ET_CORE: u16 = 4;
 pub const EM_X86_64: u16 = 62;
 pub const PT_LOAD: u32 = 1;
 pub const PT_INTERP: u32 = 3;
+pub const PT_NOTE: u32 = 4;
 pub const PT_PHDR: u32 = 6;
 pub const PT_GNU_STACK: u32 = 0x6474_e551;
 pub const PF_X: u32 = 1;
 pub const PF_W: u32 = 2;
 pub const PF_R: u32 = 4;
+
+/// Notes of core files.
+pub const NT_PRSTATUS: u32 = 1;
+pub const NT_PRFPREG: u32 = 2;
+pub const NT_PRPSINFO: u32 = 3;
+pub const NT_AUXV: u32 = 6;
+pub const NT_X86_XSTATE: u32 = 0x202;
+pub const NT_FILE: u32 = 0x4649_4c45;
+pub const NT_SIGINFO: u32 = 0x5349_4749;
 
 pub const AT_NULL: u64 = 0;
 pub const AT_PHDR: u64 = 3;
@@ -69,6 +80,46 @@ pod! {
         pub sh_info: u32,
         pub sh_addralign: u64,
         pub sh_entsize: u64,
+    }
+
+    /// `struct elf_prstatus`: a thread in a core file.
+    pub struct PrStatus {
+        pub si_signo: i32,
+        pub si_code: i32,
+        pub si_errno: i32,
+        pub pr_cursig: i16,
+        pub pad: u16,
+        pub pr_sigpend: u64,
+        pub pr_sighold: u64,
+        pub pr_pid: i32,
+        pub pr_ppid: i32,
+        pub pr_pgrp: i32,
+        pub pr_sid: i32,
+        pub pr_utime: [u64; 2],
+        pub pr_stime: [u64; 2],
+        pub pr_cutime: [u64; 2],
+        pub pr_cstime: [u64; 2],
+        pub pr_reg: [u64; 27],
+        pub pr_fpvalid: i32,
+        pub pad_end: u32,
+    }
+
+    /// `struct elf_prpsinfo`: a process in a core file.
+    pub struct PrPsInfo {
+        pub pr_state: u8,
+        pub pr_sname: u8,
+        pub pr_zomb: u8,
+        pub pr_nice: u8,
+        pub pad: u32,
+        pub pr_flag: u64,
+        pub pr_uid: u32,
+        pub pr_gid: u32,
+        pub pr_pid: i32,
+        pub pr_ppid: i32,
+        pub pr_pgrp: i32,
+        pub pr_sid: i32,
+        pub pr_fname: [u8; 16],
+        pub pr_psargs: [u8; 80],
     }
 
     /// `Elf64_Phdr`.

@@ -107,6 +107,8 @@ pub struct Kernel {
     pub started: u64,
     /// In which order things are told.
     pub order: crate::syscall::others::Order,
+    /// How core files are named.
+    pub core_files: crate::dump::Settings,
     /// Whether guest code runs.
     pub activity: crate::Activity,
     outside: Box<dyn Outside>,
@@ -150,6 +152,7 @@ impl Kernel {
             memory_limit: config.memory_limit,
             started: Executor::now(),
             order: crate::syscall::others::Order::default(),
+            core_files: crate::dump::Settings::default(),
             activity: crate::Activity::default(),
             outside: config.outside,
             gaps: Mutex::default(),

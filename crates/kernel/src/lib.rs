@@ -38,6 +38,7 @@
 mod activity;
 pub mod changes;
 pub mod cred;
+pub mod dump;
 pub mod error;
 pub mod events;
 pub mod exec;

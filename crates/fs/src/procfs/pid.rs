@@ -183,7 +183,7 @@ const ENTRIES: &[(&str, Maker)] = &[
     ("cgroup", |_| Some(Node::text("0::/\n"))),
     ("cmdline", |w| Some(w.file(|who, _| part(who, |l| l.args.clone())))),
     ("comm", |w| Some(comm(w))),
-    ("coredump_filter", |_| Some(Node::text("00000033\n"))),
+    ("coredump_filter", |w| Some(core_filter(w))),
     ("cpuset", |_| Some(Node::text("/\n"))),
     ("cwd", |w| Some(w.link(|who| Ok(who.task()?.fs().cwd.read().clone())))),
     ("environ", |w| Some(w.own_file(0o400, |who, _| part(who, |l| l.env.clone())))),
@@ -273,6 +273,19 @@ fn comm(who: &Who) -> Node {
         }
         let name = text.iter().copied().take_while(|b| *b != 0).take(15);
         *rename.task()?.comm.lock() = name.collect();
+        Ok(())
+    })
+}
+
+/// Which memory is in a core file (`core(5)`); of a zombie there is nothing to read.
+fn core_filter(who: &Who) -> Node {
+    let changed = who.clone();
+    let show = who.file(|who, _| {
+        Ok(who.mm().map_or_else(Vec::new, |mm| format!("{:08x}\n", mm.dump_filter()).into()))
+    });
+    show.stored_by(move |_, text| {
+        let bits = super::sysctl::unsigned(text)?;
+        changed.mm().ok_or(Errno::ESRCH)?.set_dump_filter(bits);
         Ok(())
     })
 }

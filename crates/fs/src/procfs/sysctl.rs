@@ -49,6 +49,49 @@ fn set_name(task: &Arc<Task>, which: Name, text: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
+/// A number as `kstrtouint()` reads it: hexadecimal behind `0x`, octal behind `0`.
+pub(super) fn unsigned(text: &[u8]) -> Result<u32, Errno> {
+    let text = std::str::from_utf8(text).map_err(|_| Errno::EINVAL)?;
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    let text = text.strip_prefix('+').unwrap_or(text);
+    let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => (digits, 16),
+        None if text.starts_with('0') => (text, 8),
+        None => (text, 10),
+    };
+    if !digits.starts_with(|c: char| c.is_ascii_hexdigit()) {
+        return Err(Errno::EINVAL);
+    }
+    u32::from_str_radix(digits, radix).map_err(|e| match e.kind() {
+        std::num::IntErrorKind::PosOverflow => Errno::ERANGE,
+        _ => Errno::EINVAL,
+    })
+}
+
+/// Who may change what is everybody's in the sandbox.
+fn is_admin(task: &Task) -> Result<(), Errno> {
+    if task.cred().has_cap(CAP_SYS_ADMIN) { Ok(()) } else { Err(Errno::EPERM) }
+}
+
+/// What core files are called (`core(5)`).
+fn core_pattern() -> Node {
+    let show = Node::file(|t| Ok([&t.kernel.core_files.pattern()[..], b"\n"].concat()));
+    show.stored_by(|task, text| {
+        is_admin(task)?;
+        let end = text.iter().position(|&b| b == b'\n' || b == 0).unwrap_or(text.len());
+        task.kernel.core_files.set_pattern(text.get(..end).unwrap_or(text))
+    })
+}
+
+fn core_uses_pid() -> Node {
+    let show = Node::file(|t| Ok(format!("{}\n", u8::from(t.kernel.core_files.uses_pid())).into()));
+    show.stored_by(|task, text| {
+        is_admin(task)?;
+        task.kernel.core_files.set_uses_pid(unsigned(text)? != 0);
+        Ok(())
+    })
+}
+
 fn uuid() -> Vec<u8> {
     let mut b = [0_u8; 16];
     chitin_hostsys::random::fill(&mut b);
@@ -63,8 +106,8 @@ fn kernel() -> Node {
     let pid_max = u64::from(chitin_kernel::task::PID_MAX.unsigned_abs());
     Node::dir(vec![
         ("cap_last_cap", number(40)),
-        ("core_pattern", Node::text("core\n")),
-        ("core_uses_pid", number(0)),
+        ("core_pattern", core_pattern()),
+        ("core_uses_pid", core_uses_pid()),
         ("domainname", name(Name::Domain)),
         ("hostname", name(Name::Host)),
         ("ngroups_max", number(65_536)),

@@ -140,6 +140,7 @@ impl Mm {
             twins: crate::sync::Mutex::default(),
             foreign: AtomicBool::new(self.is_foreign()),
             dumpable: AtomicBool::new(self.is_dumpable()),
+            dump_filter: AtomicU32::new(self.dump_filter()),
             _charge: Some(charge),
         });
         child.apply_later(&ops, held)?;

@@ -15,6 +15,7 @@
 mod areas;
 mod change;
 mod copy;
+mod dumped;
 mod fork;
 mod growing;
 mod heap;
@@ -30,6 +31,7 @@ mod waiting;
 
 pub use change::{Advice, Left, Moving, Toggle};
 pub use copy::{Direction, WordKey};
+pub use dumped::{DumpPart, Stretch};
 pub use fork::{Company, Heirs};
 pub use lock::{Limits, Lock, Span};
 pub use map::{MapRequest, Placement, USER_END, USER_START};
@@ -110,6 +112,8 @@ pub struct Mm {
     foreign: AtomicBool,
     /// `PR_SET_DUMPABLE`: its like may look into it.
     dumpable: AtomicBool,
+    /// Which areas a core file has.
+    dump_filter: AtomicU32,
     /// What the host needs for it, if it is a copy.
     _charge: Option<chitin_usermem::Charge>,
 }
@@ -154,6 +158,7 @@ impl Mm {
             twins: crate::sync::Mutex::default(),
             foreign: AtomicBool::new(false),
             dumpable: AtomicBool::new(true),
+            dump_filter: AtomicU32::new(dumped::DEFAULT_FILTER),
             _charge: None,
             published: OnceLock::new(),
         })

@@ -29,6 +29,7 @@ pub use set::{DefaultAction, STOP_SIGNALS, SigSet, UNBLOCKABLE, default_action, 
 pub use stack::{change_stack, on_stack, report_stack};
 pub use state::{NO_STACK, ProcessSignals, SigHandlers, TaskSignals};
 
+use crate::dump;
 use crate::task::{CurrentTask, ExitStatus, Process};
 use chitin_abi::signal::*;
 
@@ -107,8 +108,7 @@ impl SigInfo {
         let (code, value) = match status {
             ExitStatus::Exited(status) => (CLD_EXITED, i32::from(status)),
             ExitStatus::Signaled { signo, core: false } => (CLD_KILLED, signo),
-            // No core file is written.
-            ExitStatus::Signaled { signo, core: true } => (CLD_KILLED, signo),
+            ExitStatus::Signaled { signo, core: true } => (CLD_DUMPED, signo),
         };
         Self::child(signo, child, code, value)
     }
@@ -164,7 +164,7 @@ pub async fn deliver(cur: &mut CurrentTask) -> Delivery {
     }
     match action.handler {
         SIG_IGN => {}
-        SIG_DFL => act_by_default(cur, signo),
+        SIG_DFL => act_by_default(cur, &info).await,
         _ => {
             settle_for_handler(cur, action.flags);
             if action.flags & SA_RESETHAND != 0 {
@@ -182,21 +182,21 @@ pub async fn deliver(cur: &mut CurrentTask) -> Delivery {
     Delivery::Something
 }
 
-fn act_by_default(cur: &mut CurrentTask, signo: i32) {
-    let process = &cur.task().process;
-    let core = match default_action(signo) {
-        DefaultAction::Ignore | DefaultAction::Continue => return,
+async fn act_by_default(cur: &mut CurrentTask, info: &SigInfo) {
+    let (signo, process) = (info.signo(), &cur.task().process);
+    match default_action(signo) {
+        DefaultAction::Ignore | DefaultAction::Continue => {}
         DefaultAction::Stop => {
             let kernel = &cur.task().kernel;
             if signo == SIGSTOP || !is_orphaned(kernel, process.group().0, None) {
                 stop_process(kernel, process, signo);
             }
-            return;
         }
-        DefaultAction::Terminate => false,
-        DefaultAction::Core => true,
-    };
-    process.exit_group(ExitStatus::Signaled { signo, core });
+        DefaultAction::Terminate => {
+            process.exit_group(ExitStatus::Signaled { signo, core: false });
+        }
+        DefaultAction::Core => Box::pin(dump::end_by(cur, info)).await,
+    }
 }
 
 /// Settles an interrupted call before a handler runs.

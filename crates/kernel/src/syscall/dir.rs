@@ -188,7 +188,17 @@ pub fn unlinkat(cur: &mut CurrentTask, dirfd: i32, path: UserPath, flags: u32) -
         return Err(Errno::EINVAL.into());
     }
     let text = path_of(cur, path)?;
-    let mut found = lookup_parent(cur.task(), dirfd, &text)?;
+    remove(cur.task(), dirfd, &text, flags)?;
+    Ok(0)
+}
+
+/// Removes a file for the kernel itself, with the thread's rights.
+pub(crate) fn remove_file(task: &Arc<Task>, dirfd: i32, path: &[u8]) -> Result<(), Errno> {
+    remove(task, dirfd, path, 0)
+}
+
+fn remove(task: &Arc<Task>, dirfd: i32, text: &[u8], flags: u32) -> Result<(), Errno> {
+    let mut found = lookup_parent(task, dirfd, text)?;
     found.target = None;
     let directory = flags & AT_REMOVEDIR != 0;
     if found.name.is_empty() {
@@ -199,21 +209,21 @@ pub fn unlinkat(cur: &mut CurrentTask, dirfd: i32, path: UserPath, flags: u32) -
             (true, Some(b"..")) => Errno::ENOTEMPTY,
             (true, Some(_)) => Errno::EINVAL,
         };
-        return Err(errno.into());
+        return Err(errno);
     }
     writable_mount(&found.parent)?;
     let _changes = found.parent.dentry.changes.lock();
-    let dentry = child_locked(cur.task(), &found.parent, &found.name)?;
+    let dentry = child_locked(task, &found.parent, &found.name)?;
     let inode = dentry.inode().ok_or(Errno::ENOENT)?;
     let is_dir = inode.file_type() == FileType::Directory;
     if found.slash && !directory {
-        return Err(if is_dir { Errno::EISDIR } else { Errno::ENOTDIR }.into());
+        return Err(if is_dir { Errno::EISDIR } else { Errno::ENOTDIR });
     }
     let dir = inode_of(&found.parent)?;
-    may_remove(&cur.task().cred(), &dir.attr()?, &inode.attr()?)?;
+    may_remove(&task.cred(), &dir.attr()?, &inode.attr()?)?;
     match (directory, is_dir) {
-        (true, false) => return Err(Errno::ENOTDIR.into()),
-        (false, true) => return Err(Errno::EISDIR.into()),
+        (true, false) => return Err(Errno::ENOTDIR),
+        (false, true) => return Err(Errno::EISDIR),
         _ => busy(&found.parent.mount, &dentry)?,
     }
     let ops = dir.as_dir().ok_or(Errno::ENOTDIR)?;
@@ -227,7 +237,7 @@ pub fn unlinkat(cur: &mut CurrentTask, dirfd: i32, path: UserPath, flags: u32) -
         ways_changed();
     }
     notify::removed(&found.parent.dentry, &found.name, &dentry);
-    Ok(0)
+    Ok(())
 }
 
 /// `unlink(2)`.

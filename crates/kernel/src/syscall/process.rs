@@ -17,7 +17,9 @@ use crate::vfs::access::{Want, permitted};
 use crate::vfs::lookup::Last;
 use crate::vfs::open::{exec_file, open_exec};
 use chitin_abi::fs::{AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW};
-use chitin_abi::signal::{CLD_CONTINUED, CLD_EXITED, CLD_KILLED, CLD_STOPPED, SIGCHLD, SIGCONT};
+use chitin_abi::signal::{
+    CLD_CONTINUED, CLD_DUMPED, CLD_EXITED, CLD_KILLED, CLD_STOPPED, SIGCHLD, SIGCONT,
+};
 use chitin_abi::task::*;
 use chitin_abi::{Errno, Pod};
 use chitin_usermem::{UserAddr, UserMemory, UserPtr};
@@ -329,6 +331,7 @@ async fn do_execve(
     become_only_thread(cur).await?;
     let old_mm = cur.mm().clone();
     image.mm.set_dumpable(is_dumpable(&before, &image.file));
+    image.mm.set_dump_filter(old_mm.dump_filter());
     cur.replace_mm(image.mm, image.ctx);
     cur.learning = 0;
     if image.learns {
@@ -463,7 +466,8 @@ fn store_waited(cur: &CurrentTask, info: UserAddr, waited: Option<Waited>) -> Re
     if let Some(w) = waited {
         let (code, status) = match w.event {
             ChildEvent::Ended(ExitStatus::Exited(status)) => (CLD_EXITED, i32::from(status)),
-            ChildEvent::Ended(ExitStatus::Signaled { signo, .. }) => (CLD_KILLED, signo),
+            ChildEvent::Ended(ExitStatus::Signaled { signo, core: false }) => (CLD_KILLED, signo),
+            ChildEvent::Ended(ExitStatus::Signaled { signo, core: true }) => (CLD_DUMPED, signo),
             ChildEvent::Stopped(signo) => (CLD_STOPPED, signo),
             ChildEvent::Continued => (CLD_CONTINUED, SIGCONT),
         };

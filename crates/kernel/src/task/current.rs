@@ -145,6 +145,15 @@ impl CurrentTask {
         self.block_until(source, Events::ALL, None, work::EXIT, op).await
     }
 
+    /// The same for a thread that is on its way out: nothing interrupts.
+    pub(crate) async fn block_on_end<T>(
+        &mut self,
+        source: &WaitQueue,
+        op: impl FnMut(&mut Self) -> Result<T, Errno>,
+    ) -> Result<T, WaitError> {
+        self.block_until(source, Events::ALL, None, 0, op).await
+    }
+
     /// Waits for a while; only its own end interrupts.
     pub(crate) async fn pause(&mut self, nanoseconds: u64) {
         let deadline = Deadline::after(nanoseconds);

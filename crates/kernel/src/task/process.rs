@@ -5,6 +5,7 @@ use crate::cred::Cred;
 use crate::sync::Mutex;
 use crate::vfs::Running;
 use crate::wait::WaitQueue;
+use chitin_abi::signal::SIGKILL;
 use chitin_abi::task::{RLIM_INFINITY, RLIM_NLIMITS, Rlimit};
 use chitin_abi::task::{
     RLIMIT_CORE, RLIMIT_MEMLOCK, RLIMIT_MSGQUEUE, RLIMIT_NICE, RLIMIT_NOFILE, RLIMIT_NPROC,
@@ -22,10 +23,13 @@ pub enum ExitStatus {
     Signaled {
         /// The signal's number.
         signo: i32,
-        /// Its default action dumps core (`WCOREDUMP` stays unset: no file is written).
+        /// It left a core file (`core(5)`).
         core: bool,
     },
 }
+
+/// What `WCOREDUMP` looks at.
+const WCOREFLAG: i32 = 0x80;
 
 impl ExitStatus {
     /// The status word of `wait(2)`.
@@ -33,7 +37,7 @@ impl ExitStatus {
     pub fn wait_status(self) -> i32 {
         match self {
             Self::Exited(status) => i32::from(status) << 8,
-            Self::Signaled { signo, .. } => signo,
+            Self::Signaled { signo, core } => signo | if core { WCOREFLAG } else { 0 },
         }
     }
 }
@@ -136,6 +140,8 @@ pub struct Process {
     pub oom_score_adj: AtomicI32,
     /// `PR_SET_THP_DISABLE`; there are none.
     pub no_huge_pages: AtomicBool,
+    /// Its core file, while that is written.
+    pub dump: Mutex<Option<Arc<crate::dump::Dump>>>,
     /// Set when it has ended.
     pub remains: Mutex<Option<Remains>>,
 }
@@ -185,6 +191,7 @@ impl Process {
             started: chitin_executor::Executor::now(),
             oom_score_adj: AtomicI32::new(0),
             no_huge_pages: AtomicBool::new(false),
+            dump: Mutex::default(),
             remains: Mutex::default(),
         })
     }
@@ -247,6 +254,11 @@ impl Process {
     /// Sends all threads on their way out, with this status unless there is one.
     pub fn exit_group(&self, status: ExitStatus) {
         self.life.lock().group_exit.get_or_insert(status);
+        if status == (ExitStatus::Signaled { signo: SIGKILL, core: false })
+            && let Some(dump) = &*self.dump.lock()
+        {
+            dump.cancel();
+        }
         for task in self.tasks() {
             task.add_work(work::EXIT);
         }

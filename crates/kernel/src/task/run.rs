@@ -73,6 +73,9 @@ pub(super) async fn run(mut cur: CurrentTask) {
             }
         }
     };
+    if cur.task().process.dump.lock().is_some() {
+        Box::pin(crate::dump::leave(&mut cur)).await;
+    }
     exit::finish(cur, status);
 }
 

@@ -337,6 +337,18 @@ pub async fn open(
     }
 }
 
+/// Opens a regular file for the kernel itself, with the thread's rights.
+pub(crate) fn open_regular(
+    task: &Arc<Task>,
+    path: &[u8],
+    how: OpenHow,
+) -> Result<Arc<File>, Errno> {
+    match open_now(task, AT_FDCWD, path, how)? {
+        Opened::File(file) => Ok(file),
+        Opened::Fifo(..) => Err(Errno::ENXIO),
+    }
+}
+
 /// Opens the file at a place again (`/proc/PID/fd`, `/dev/fd`).
 pub fn reopen(task: &Arc<Task>, path: Path, flags: u32) -> Result<Arc<File>, Errno> {
     match open_path(task, path, flags, false)? {
