@@ -86,18 +86,9 @@ __vdso_\name:
     ask     201
     finish  time
 
-    // getcpu(cpu, node, unused): guests see one CPU they run on.
+    // getcpu(cpu, node, unused): which CPUs a thread may run on is not known here.
     function getcpu
-    xor     eax, eax
-    test    rdi, rdi
-    jz      1f
-    mov     [rdi], eax
-1:
-    test    rsi, rsi
-    jz      1f
-    mov     [rsi], eax
-1:
-    ret
+    ask     309
     finish  getcpu
 "#,
     VDSO_TABLE = const VDSO_TABLE,

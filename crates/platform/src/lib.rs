@@ -352,6 +352,11 @@ pub trait AddressSpace: Send + Sync {
     fn cpu_time(&self) -> Option<u64> {
         None
     }
+
+    /// How much of [`AddressSpace::cpu_time`] the host's kernel took, by the host's ticks.
+    fn system_time(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// A guest thread as the platform sees it. Dropping it ends or recycles the

@@ -265,6 +265,13 @@ CASE(the_cpu_is_one_of_those_allowed) {
         OK(syscall(SYS_getcpu, &got, &node, 0));
         EQ(got, cpu);
         TRUE(node != 12345);
+        EQ(sched_getcpu(), cpu);
+        /* Field 39, counted from behind the name. */
+        char *at = strrchr(get("/proc/self/stat"), ')') + 1;
+        for (int field = 3; field <= 39 && at; field++) at = strchr(at + 1, ' ');
+        TRUE(at);
+        while (at[-1] != ' ') at--;
+        EQ(atoi(at), cpu);
     }
     ERR(EFAULT, syscall(SYS_getcpu, BAD_PTR, 0, 0));
 }

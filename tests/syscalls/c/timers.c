@@ -1,5 +1,6 @@
 /* Timers that send signals: setitimer, alarm, timer_create. */
 #include "t.h"
+#include <sys/times.h>
 
 static volatile sig_atomic_t count, code, overrun;
 static volatile long value;
@@ -24,6 +25,57 @@ static void block(int s, int how) {
     OK(sigprocmask(how, &m, 0));
 }
 
+static int64_t us(struct timeval t) { return t.tv_sec * 1000000ll + t.tv_usec; }
+static int64_t cpu_us(int clock) {
+    struct timespec t;
+    OK(clock_gettime(clock, &t));
+    return t.tv_sec * 1000000ll + t.tv_nsec / 1000;
+}
+/* Has the kernel work for so many microseconds of CPU time. */
+static void ask(int64_t much) {
+    static char buf[65536];
+    int fd = OK(open("/dev/zero", O_RDONLY));
+    int64_t end = cpu_us(CLOCK_PROCESS_CPUTIME_ID) + much;
+    while (cpu_us(CLOCK_PROCESS_CPUTIME_ID) < end)
+        for (int i = 0; i < 500; i++) EQ(read(fd, buf, i % 8 ? 1 : sizeof buf), i % 8 ? 1 : sizeof buf);
+    OK(close(fd));
+}
+static void compute(int64_t much) {
+    int64_t end = cpu_us(CLOCK_PROCESS_CPUTIME_ID) + much;
+    while (cpu_us(CLOCK_PROCESS_CPUTIME_ID) < end)
+        for (volatile int i = 0; i < 1000000; i++) { }
+}
+CASE(cpu_time_has_a_user_and_a_system_part) {
+    struct rusage r, last = {0};
+    for (int round = 0; round < 20; round++) {
+        round % 2 ? compute(15000) : ask(15000);
+        int64_t before = cpu_us(CLOCK_PROCESS_CPUTIME_ID);
+        OK(getrusage(RUSAGE_SELF, &r));
+        int64_t after = cpu_us(CLOCK_PROCESS_CPUTIME_ID), both = us(r.ru_utime) + us(r.ru_stime);
+        TRUE(both >= before - 20000 && both <= after + 20000);
+        TRUE(us(r.ru_utime) >= us(last.ru_utime) && us(r.ru_stime) >= us(last.ru_stime));
+        last = r;
+    }
+    TRUE(us(r.ru_stime) > 0 && us(r.ru_utime) > 30000);
+    struct tms t;
+    times(&t);
+    TRUE(t.tms_stime + 2 >= us(r.ru_stime) / 10000 && t.tms_utime + 2 >= us(r.ru_utime) / 10000);
+    unsigned long user, system;
+    EQ(sscanf(strrchr(get("/proc/self/stat"), ')'), ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system), 2);
+    TRUE(user + 2 >= us(r.ru_utime) / 10000 && system + 2 >= us(r.ru_stime) / 10000);
+}
+CASE(parents_get_both_parts_of_what_children_used) {
+    pid_t c = CHILD(ask(100000); compute(50000));
+    struct rusage r, all;
+    int st;
+    EQ(wait4(c, &st, 0, &r), c);
+    EQ(st, 0);
+    TRUE(us(r.ru_stime) > 0 && us(r.ru_utime) > 0);
+    TRUE(us(r.ru_stime) + us(r.ru_utime) >= 140000);
+    OK(getrusage(RUSAGE_CHILDREN, &all));
+    EQ(us(all.ru_stime), us(r.ru_stime));
+    EQ(us(all.ru_utime), us(r.ru_utime));
+}
 CASE(alarm_fires_once) {
     on(SIGALRM);
     EQ(alarm(0), 0);

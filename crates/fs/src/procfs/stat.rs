@@ -62,6 +62,7 @@ pub(super) fn stat(who: &Who, viewer: &Arc<Task>) -> Result<Vec<u8>, Errno> {
     let tty = terminal.as_ref().map_or(0, |t| makedev(PTY_MAJOR, t.index()));
     let foreground = terminal.map_or(-1, |t| t.job().foreground().unwrap_or(-1));
     let children = *p.children_usage.lock();
+    let (user, system) = p.cpu_times();
     let secret = may_look(viewer, who).is_err();
     let addr = |n: u64| if secret { 0 } else { n };
     let signals = signals(who);
@@ -72,11 +73,12 @@ pub(super) fn stat(who: &Who, viewer: &Arc<Task>) -> Result<Vec<u8>, Errno> {
     let exit_signal = p.life.lock().exit_signal;
     let scheduling = who.task().map(|t| *t.scheduling.lock()).unwrap_or_default();
     let mut out = format!(
-        "{} ({}) {} {parent} {pgid} {sid} {tty} {foreground} 4194304 0 0 0 0 {} 0 {} {} {} {} {} 0 {start} {} {} {limit} ",
+        "{} ({}) {} {parent} {pgid} {sid} {tty} {foreground} 4194304 0 0 0 0 {} {} {} {} {} {} {} 0 {start} {} {} {limit} ",
         who.id(),
         String::from_utf8_lossy(&who.comm()),
         state(who).0,
-        p.cpu_time() / TICK,
+        user / TICK,
+        system / TICK,
         children.user / TICK,
         children.system / TICK,
         scheduling.shown_priority(),
@@ -87,7 +89,7 @@ pub(super) fn stat(who: &Who, viewer: &Arc<Task>) -> Result<Vec<u8>, Errno> {
     );
     let _ = writeln!(
         out,
-        "{} {} {} 0 0 {} {} {} {} 0 0 0 {exit_signal} 0 {} {} 0 0 0 {} {} {} {} {} {} {} {}",
+        "{} {} {} 0 0 {} {} {} {} 0 0 0 {exit_signal} {} {} {} 0 0 0 {} {} {} {} {} {} {} {}",
         addr(marks.code.start),
         addr(marks.code.end),
         addr(marks.stack),
@@ -95,6 +97,7 @@ pub(super) fn stat(who: &Who, viewer: &Arc<Task>) -> Result<Vec<u8>, Errno> {
         low(signals.blocked),
         low(signals.ignored),
         low(signals.caught),
+        scheduling.cpu(),
         scheduling.priority,
         scheduling.policy,
         addr(marks.data.start),

@@ -411,11 +411,8 @@ pub fn getrusage(cur: &mut CurrentTask, who: i32, out: UserPtr<Rusage>) -> SysRe
     let usage = match who {
         RUSAGE_SELF | RUSAGE_THREAD => {
             let peak = process.peak_memory.load(Ordering::Relaxed);
-            Usage {
-                user: crate::time::Clock::ProcessCpu.now(cur.task()),
-                max_rss: peak.max(cur.mm().sizes().anonymous >> 10),
-                ..Usage::default()
-            }
+            let (user, system) = process.cpu_times();
+            Usage { user, system, max_rss: peak.max(cur.mm().sizes().anonymous >> 10) }
         }
         RUSAGE_CHILDREN => *process.children_usage.lock(),
         _ => return Err(Errno::EINVAL.into()),
@@ -519,8 +516,7 @@ pub fn getrandom(cur: &mut CurrentTask, buf: UserAddr, len: usize, flags: u32) -
 
 /// `getcpu(2)`: one on which the thread may run.
 pub fn getcpu(cur: &mut CurrentTask, cpu: UserPtr<u32>, node: UserPtr<u32>) -> SysResult {
-    let affinity = cur.task().scheduling.lock().affinity;
-    let first = affinity.and_then(crate::task::CpuSet::lowest).unwrap_or(0);
+    let first = cur.task().scheduling.lock().cpu();
     cpu.write_opt(&**cur.mm(), &u32::try_from(first).unwrap_or(0))?;
     node.write_opt(&**cur.mm(), &0)?;
     Ok(0)

@@ -243,7 +243,7 @@ syscalls! {
     // --- time ---
     35 async nanosleep(req: UserPtr<Timespec>, rem: UserAddr) = super::time::nanosleep, Full, "";
     96 sync gettimeofday(tv: UserPtr<Timeval>, tz: UserPtr<Timezone>) = super::time::gettimeofday, Full, "";
-    100 sync times(buf: UserPtr<Tms>) = super::time::times, Partial, "user time only";
+    100 sync times(buf: UserPtr<Tms>) = super::time::times, Full, "";
     201 sync time(tloc: UserPtr<i64>) = super::time::time, Full, "";
     219 async restart_syscall() = super::time::restart_syscall, Full, "";
     227 sync clock_settime(clock: i32, tp: UserPtr<Timespec>) = super::time::clock_settime, Full, "";
@@ -252,7 +252,7 @@ syscalls! {
     230 async clock_nanosleep(clock: i32, flags: u32, req: UserPtr<Timespec>, rem: UserAddr) = super::time::clock_nanosleep, Full, "";
     36 sync getitimer(which: i32, value: UserPtr<Itimerval>) = super::timers::getitimer, Full, "";
     37 sync alarm(seconds: u32) = super::timers::alarm, Full, "";
-    38 sync setitimer(which: i32, new: UserPtr<Itimerval>, old: UserPtr<Itimerval>) = super::timers::setitimer, Partial, "ITIMER_VIRTUAL counts all CPU time";
+    38 sync setitimer(which: i32, new: UserPtr<Itimerval>, old: UserPtr<Itimerval>) = super::timers::setitimer, Full, "";
     222 sync timer_create(clock: i32, event: UserPtr<Sigevent>, id: UserPtr<i32>) = super::timers::timer_create, Partial, "CPU clocks are those of the process";
     223 sync timer_settime(id: i32, flags: u32, new: UserPtr<Itimerspec>, old: UserPtr<Itimerspec>) = super::timers::timer_settime, Full, "";
     224 sync timer_gettime(id: i32, value: UserPtr<Itimerspec>) = super::timers::timer_gettime, Full, "";

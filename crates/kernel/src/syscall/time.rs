@@ -47,6 +47,7 @@ pub(crate) fn deadline_arg(
 /// (`clock_getcpuclockid(3)`); `None` for clocks with fixed numbers.
 fn cpu_clock(cur: &CurrentTask, clock: i32) -> Option<Result<u64, Errno>> {
     const OF_THREAD: i32 = 4;
+    const USER: i32 = 1;
     /// The kinds of CPU time; 3 is a descriptor.
     const KINDS: std::ops::Range<i32> = 0..3;
     if clock >= 0 || !KINDS.contains(&(clock & 3)) {
@@ -61,7 +62,11 @@ fn cpu_clock(cur: &CurrentTask, clock: i32) -> Option<Result<u64, Errno>> {
         }
         pid => pids.process(pid),
     };
-    Some(process.map(|p| p.cpu_time()).ok_or(Errno::EINVAL))
+    let time = |p: std::sync::Arc<crate::task::Process>| match clock & 3 {
+        USER => p.cpu_times().0,
+        _ => p.cpu_time(),
+    };
+    Some(process.map(time).ok_or(Errno::EINVAL))
 }
 
 /// `clock_gettime(2)`.
@@ -199,11 +204,11 @@ pub async fn restart_syscall(cur: &mut CurrentTask) -> SysResult {
 pub fn times(cur: &mut CurrentTask, out: UserPtr<Tms>) -> SysResult {
     const TICK: u64 = 10_000_000;
     let ticks = |ns: u64| i64::try_from(ns / TICK).unwrap_or(0);
-    let own = Clock::ProcessCpu.now(cur.task());
+    let (user, system) = cur.task().process.cpu_times();
     let children = *cur.task().process.children_usage.lock();
     let tms = Tms {
-        tms_utime: ticks(own),
-        tms_stime: 0,
+        tms_utime: ticks(user),
+        tms_stime: ticks(system),
         tms_cutime: ticks(children.user),
         tms_cstime: ticks(children.system),
     };

@@ -41,6 +41,8 @@ pub struct CurrentTask {
     pub(crate) saved_mask: Option<crate::signal::SigSet>,
     /// How many calls `cpuid` still traps for.
     pub(crate) learning: u32,
+    /// How many calls it has made, for [`super::times`].
+    pub(super) calls: u32,
 }
 
 impl CurrentTask {
@@ -57,6 +59,7 @@ impl CurrentTask {
             exit: None,
             saved_mask: None,
             learning: 0,
+            calls: 0,
         }
     }
 
@@ -75,13 +78,11 @@ impl CurrentTask {
     /// Goes on in another address space (`execve(2)`).
     pub(crate) fn replace_mm(&mut self, mm: Arc<Mm>, ctx: Box<dyn Context>) {
         self.task.attach(Some(ctx.kicker()));
-        if let Some(used) = self.mm.space().cpu_time() {
-            self.task.process.cpu_before.fetch_add(used, Ordering::Relaxed);
-        }
+        let old = std::mem::replace(&mut self.mm, mm.clone());
+        self.task.process.keep_times(&old, || *self.task.mm.write() = Some(mm));
         // The old context ends before its address space.
         self.ctx = ctx;
-        *self.task.mm.write() = Some(mm.clone());
-        self.mm = mm;
+        drop(old);
     }
 
     /// Has `cpuid` trap while the program starts, so that the sites are patched.

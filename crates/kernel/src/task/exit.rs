@@ -29,9 +29,8 @@ pub(super) fn finish(cur: CurrentTask, status: ExitStatus) {
     }
     task.count_answered();
     task.attach(None);
-    keep_cpu_time(&task, &mm);
+    leave_memory(&task, &mm);
     drop(ctx);
-    *task.mm.write() = None;
     drop(mm);
     task.finish_vfork();
     let files = std::mem::replace(&mut *task.files.write(), Arc::new(FdTable::default()));
@@ -39,14 +38,14 @@ pub(super) fn finish(cur: CurrentTask, status: ExitStatus) {
     leave_process(&task, status);
 }
 
-/// The last thread of a process takes its address space with it, but not the time used.
-fn keep_cpu_time(task: &Arc<Task>, mm: &Mm) {
+/// The thread leaves its address space; the last one of a process keeps the time used.
+fn leave_memory(task: &Arc<Task>, mm: &Mm) {
     let process = &task.process;
-    if process.threads.lock().len() <= 1
-        && let Some(used) = mm.space().cpu_time()
-    {
-        process.cpu_before.fetch_add(used, Ordering::Relaxed);
+    if process.threads.lock().len() <= 1 {
+        process.keep_times(mm, || *task.mm.write() = None);
         process.peak_memory.fetch_max(mm.sizes().anonymous >> 10, Ordering::Relaxed);
+    } else {
+        *task.mm.write() = None;
     }
 }
 
@@ -204,7 +203,7 @@ pub(super) fn release(
             sum.system += usage.system;
             sum.max_rss = sum.max_rss.max(usage.max_rss);
         }
-        Counted::Nowhere => kernel.pids.forget_time(usage.user),
+        Counted::Nowhere => kernel.pids.forget_time(usage.cpu()),
     }
     kernel.pids.remove_process(process.pid);
     // Descriptors of it are hung up now.

@@ -17,6 +17,7 @@ mod pids;
 mod process;
 mod run;
 mod sched;
+mod times;
 mod traits;
 mod wait;
 

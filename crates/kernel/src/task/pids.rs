@@ -55,7 +55,7 @@ impl PidTable {
     /// CPU time of all processes that there are and were, in nanoseconds.
     #[must_use]
     pub fn cpu_time(&self) -> u64 {
-        let used: u64 = self.processes().iter().map(|p| p.usage().user).sum();
+        let used: u64 = self.processes().iter().map(|p| p.usage().cpu()).sum();
         used.saturating_add(self.forgotten.load(Ordering::Relaxed))
     }
 

@@ -132,6 +132,12 @@ pub struct Process {
     pub cpu_limit: Mutex<Option<Arc<crate::time::cpu_limit::CpuLimit>>>,
     /// CPU time in address spaces that it has left, in nanoseconds.
     pub cpu_before: AtomicU64,
+    /// What of it was the host's kernel's.
+    pub system_before: AtomicU64,
+    /// What its calls took of the sentry's time, by samples, in nanoseconds.
+    pub served: AtomicU64,
+    /// User and system time as they were told last, in nanoseconds: neither goes back.
+    pub told_times: Mutex<(u64, u64)>,
     /// Memory that it had in an address space that it has left, the most, in KiB.
     pub peak_memory: AtomicU64,
     /// When it was made: nanoseconds of `CLOCK_MONOTONIC`.
@@ -169,6 +175,14 @@ pub fn default_limits() -> [Rlimit; RLIM_NLIMITS] {
     limits
 }
 
+impl Usage {
+    /// CPU time of both kinds.
+    #[must_use]
+    pub fn cpu(&self) -> u64 {
+        self.user.saturating_add(self.system)
+    }
+}
+
 impl Process {
     /// A process without threads.
     #[must_use]
@@ -187,6 +201,9 @@ impl Process {
             timers: Mutex::default(),
             cpu_limit: Mutex::default(),
             cpu_before: AtomicU64::new(0),
+            system_before: AtomicU64::new(0),
+            served: AtomicU64::new(0),
+            told_times: Mutex::default(),
             peak_memory: AtomicU64::new(0),
             started: chitin_executor::Executor::now(),
             oom_score_adj: AtomicI32::new(0),
@@ -205,8 +222,7 @@ impl Process {
     /// CPU time that it has used, in nanoseconds, as far as the platform can tell.
     #[must_use]
     pub fn cpu_time(&self) -> u64 {
-        let mm = self.tasks().iter().find_map(|t| t.mm());
-        let now = mm.and_then(|mm| mm.space().cpu_time()).unwrap_or(0);
+        let now = self.mm().and_then(|mm| mm.space().cpu_time()).unwrap_or(0);
         self.cpu_before.load(Ordering::Relaxed).saturating_add(now)
     }
 
@@ -215,7 +231,12 @@ impl Process {
     pub fn usage(&self) -> Usage {
         let children = *self.children_usage.lock();
         let max_rss = children.max_rss.max(self.peak_memory.load(Ordering::Relaxed));
-        Usage { user: self.cpu_time().saturating_add(children.user), max_rss, ..children }
+        let (user, system) = self.cpu_times();
+        Usage {
+            user: user.saturating_add(children.user),
+            system: system.saturating_add(children.system),
+            max_rss,
+        }
     }
 
     /// Its real user; of a zombie, who it was.

@@ -79,6 +79,12 @@ impl Default for Scheduling {
 }
 
 impl Scheduling {
+    /// The CPU that the thread is said to run on: the first of those allowed.
+    #[must_use]
+    pub fn cpu(&self) -> usize {
+        self.affinity.and_then(CpuSet::lowest).unwrap_or(0)
+    }
+
     /// What a child begins with.
     #[must_use]
     pub fn for_child(&self) -> Self {

@@ -36,6 +36,8 @@ pub enum TimerClock {
     Realtime,
     /// CPU time of the process.
     Cpu,
+    /// What of it the process spent in user mode.
+    User,
 }
 
 /// Who gets the signal.
@@ -136,6 +138,7 @@ impl Timer {
             TimerClock::Monotonic => chitin_hostsys::clock::monotonic(),
             TimerClock::Realtime => chitin_hostsys::clock::realtime_nanos(),
             TimerClock::Cpu => self.process.upgrade().map_or(0, |p| p.cpu_time()),
+            TimerClock::User => self.process.upgrade().map_or(0, |p| p.cpu_times().0),
         }
     }
 
@@ -150,7 +153,7 @@ impl Timer {
         }
         let now = self.now();
         let mut left = deadline.saturating_sub(now).max(least);
-        if self.clock == TimerClock::Cpu {
+        if matches!(self.clock, TimerClock::Cpu | TimerClock::User) {
             left = cpu_look(&mut state.cpu_look, now, left, kernel.cpus);
         }
         let at = Executor::now().saturating_add(left);
@@ -342,7 +345,7 @@ impl ProcessTimers {
         let slot = slot.ok_or(Errno::EINVAL)?;
         let (clock, signo) = match which {
             0 => (TimerClock::Monotonic, SIGALRM),
-            1 => (TimerClock::Cpu, SIGVTALRM),
+            1 => (TimerClock::User, SIGVTALRM),
             _ => (TimerClock::Cpu, SIGPROF),
         };
         let new = || {

@@ -69,7 +69,7 @@ impl Used {
                 stub.move_to(cpu);
             }
         }
-        let time = stub.cpu_time().unwrap_or(0);
+        let time = stub.begin_process();
         zygote.keep(Waiting { stub, host, time });
     }
 }

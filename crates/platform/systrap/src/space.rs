@@ -262,7 +262,7 @@ impl AddressSpace for Space {
         if !self.had_one_thread() || lock(&self.idle).is_empty() {
             return false;
         }
-        self.time_before.store(self.stub.cpu_time().unwrap_or(0), Ordering::Relaxed);
+        self.time_before.store(self.stub.begin_process(), Ordering::Relaxed);
         if let Some(region) = self.region.get() {
             region.clear();
         }
@@ -294,6 +294,10 @@ impl AddressSpace for Space {
     fn cpu_time(&self) -> Option<u64> {
         let before = self.time_before.load(Ordering::Relaxed);
         self.stub.cpu_time().map(|time| time.saturating_sub(before))
+    }
+
+    fn system_time(&self) -> Option<u64> {
+        self.stub.system_time()
     }
 }
 

@@ -3,11 +3,12 @@
 
 use crate::control::{Block, Slot};
 use crate::layout::*;
+use crate::sys::CpuClock;
 use crate::{Reply, sys};
 use chitin_platform::PlatformError;
 use std::any::Any;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Added to a reply eventfd when the process is dead.
@@ -78,7 +79,13 @@ pub(crate) struct Stub {
     later: Mutex<Later>,
     /// There is something.
     has_later: AtomicBool,
+    /// CPU time, and what of it was in the host's kernel, when its process began, in nanoseconds.
+    counted: AtomicU64,
+    system_before: AtomicU64,
 }
+
+/// No host's tick is longer by much, in nanoseconds.
+const TICK: u64 = 4_000_000;
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -105,6 +112,8 @@ impl Stub {
             held: Mutex::default(),
             later: Mutex::default(),
             has_later: AtomicBool::new(false),
+            counted: AtomicU64::new(0),
+            system_before: AtomicU64::new(0),
         }))
     }
 
@@ -133,9 +142,34 @@ impl Stub {
     /// CPU time of the process while it lives, in nanoseconds.
     pub(crate) fn cpu_time(&self) -> Option<u64> {
         let pid = Some(self.pid()).filter(|&pid| pid > 0)?;
-        let time = sys::process_cpu_time(pid)?;
+        let time = sys::process_cpu_time(pid, CpuClock::Sched)?;
         // Once it is reaped another process may have its number.
         (!self.is_dead()).then_some(time)
+    }
+
+    /// What its process has spent in the host's kernel, by the host's ticks.
+    pub(crate) fn system_time(&self) -> Option<u64> {
+        let before = self.system_before.load(Ordering::Relaxed);
+        self.whole_system_time().map(|time| time.saturating_sub(before))
+    }
+
+    /// Another process begins in it; returns the CPU time that it has used before.
+    pub(crate) fn begin_process(&self) -> u64 {
+        let time = self.cpu_time().unwrap_or(0);
+        // The clocks of ticks need not be asked where hardly any can have passed.
+        if time.saturating_sub(self.counted.load(Ordering::Relaxed)) >= TICK {
+            self.counted.store(time, Ordering::Relaxed);
+            let system = self.whole_system_time().unwrap_or(0);
+            self.system_before.store(system, Ordering::Relaxed);
+        }
+        time
+    }
+
+    fn whole_system_time(&self) -> Option<u64> {
+        let pid = Some(self.pid()).filter(|&pid| pid > 0)?;
+        let user = sys::process_cpu_time(pid, CpuClock::Virt)?;
+        let both = sys::process_cpu_time(pid, CpuClock::Prof)?;
+        (!self.is_dead()).then_some(both.saturating_sub(user))
     }
 
     pub(crate) fn kill(&self) {

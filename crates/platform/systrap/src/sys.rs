@@ -19,10 +19,21 @@ pub(crate) fn futex_wait(word: &AtomicU32, value: u32, timeout: Option<u64>) {
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, value, time) };
 }
 
+/// What of a process's CPU time a clock counts.
+#[derive(Clone, Copy)]
+pub(crate) enum CpuClock {
+    /// User and system time, by ticks.
+    Prof = 0,
+    /// User time, by ticks.
+    Virt = 1,
+    /// Both, exactly.
+    Sched = 2,
+}
+
 /// CPU time that a process has used, in nanoseconds (`clock_getcpuclockid(3)`).
-pub(crate) fn process_cpu_time(pid: i32) -> Option<u64> {
-    // The number of the scheduler's clock of a process, as the C library makes it.
-    let clock = (!pid) << 3 | 2;
+pub(crate) fn process_cpu_time(pid: i32, what: CpuClock) -> Option<u64> {
+    // The number of the clock of a process, as the C library makes it.
+    let clock = (!pid) << 3 | what as i32;
     let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `t` outlives the call.
     let result = unsafe { libc::clock_gettime(clock, &raw mut t) };
