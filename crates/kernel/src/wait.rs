@@ -84,6 +84,11 @@ pub trait Pollable: Send + Sync {
 pub trait Listener: Send + Sync {
     /// `events` may hold now; a hint.
     fn notify(&self, events: Events);
+
+    /// Whether somebody waits who would be woken by it; asked of exclusive listeners.
+    fn would_wake(&self, _events: Events) -> bool {
+        true
+    }
 }
 
 impl Listener for Waker {
@@ -134,7 +139,7 @@ impl std::fmt::Debug for WaitQueue {
 pub enum Wakeup {
     /// Told of every event.
     Shared,
-    /// At most one exclusive listener is told of an event (`EPOLLEXCLUSIVE`).
+    /// Exclusive listeners are told of an event until one wakes somebody (`EPOLLEXCLUSIVE`).
     Exclusive,
 }
 
@@ -177,16 +182,18 @@ impl WaitQueue {
         if self.is_empty() {
             return;
         }
-        let mut told_exclusive = false;
-        let mut told: Vec<Arc<dyn Listener>> = Vec::new();
+        let mut told: Vec<(bool, Arc<dyn Listener>)> = Vec::new();
         for e in self.entries.lock().iter() {
-            if !e.interest.intersects(events) || (e.exclusive && told_exclusive) {
+            if e.interest.intersects(events) {
+                told.push((e.exclusive, e.listener.clone()));
+            }
+        }
+        let mut woken = false;
+        for (exclusive, listener) in told {
+            if exclusive && woken {
                 continue;
             }
-            told_exclusive |= e.exclusive;
-            told.push(e.listener.clone());
-        }
-        for listener in told {
+            woken |= exclusive && listener.would_wake(events);
             listener.notify(events);
         }
     }

@@ -246,6 +246,22 @@ CASE(eventfd_counter) {
     OK(read(s, &v, 8));
     EQ(v, 1);
 }
+/* Sets that nobody waits for do not take an event from those that somebody waits for. */
+CASE(exclusive_events_wake_who_waits) {
+    int p[2], idle = OK(epoll_create1(0)), busy = OK(epoll_create1(0));
+    OK(pipe(p));
+    struct epoll_event e = {EPOLLIN | EPOLLET | EPOLLEXCLUSIVE, {.u32 = 1}};
+    OK(epoll_ctl(idle, EPOLL_CTL_ADD, p[0], &e));
+    OK(epoll_ctl(busy, EPOLL_CTL_ADD, p[0], &e));
+    pid_t c = CHILD({
+        struct timespec t = {0, 100000000};
+        nanosleep(&t, 0);
+        OK(write(p[1], "x", 1));
+    });
+    EQ(epoll_wait(busy, &e, 1, 10000), 1);
+    EQ(e.events, EPOLLIN);
+    REAP(c, 0);
+}
 CASE(timerfd_expires) {
     int t = OK(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK));
     struct itimerspec its = {{0, 20000000}, {0, 20000000}}, cur;

@@ -140,6 +140,13 @@ impl Item {
         self.asked.lock().registered = Some(id);
     }
 
+    /// Whether any of these is to be told.
+    fn is_asked(&self, events: Events) -> bool {
+        let asked = self.asked.lock().events;
+        let spent = asked & EPOLLONESHOT != 0 && asked & 0xffff == 0;
+        interest(asked).intersects(events) && !spent
+    }
+
     /// What is to be told of the file now.
     fn ready(&self) -> Events {
         let events = self.asked.lock().events;
@@ -155,10 +162,12 @@ impl Item {
 }
 
 impl Listener for Item {
+    fn would_wake(&self, events: Events) -> bool {
+        self.is_asked(events) && self.owner.upgrade().is_some_and(|owner| !owner.queue.is_empty())
+    }
+
     fn notify(&self, events: Events) {
-        let asked = self.asked.lock().events;
-        if !interest(asked).intersects(events) || (asked & EPOLLONESHOT != 0 && asked & 0xffff == 0)
-        {
+        if !self.is_asked(events) {
             return;
         }
         let Some(owner) = self.owner.upgrade() else { return };
