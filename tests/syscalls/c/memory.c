@@ -214,6 +214,36 @@ CASE(advice_that_is_refused) {
     ERR(ENOMEM, madvise(own, 3 * PAGE, MADV_WILLNEED));
     ERR(ENOMEM, madvise(own, 3 * PAGE, MADV_FREE));
 }
+CASE(advice_about_locked_pages) {
+    char *p = anonymous(3, PROT_READ | PROT_WRITE, MAP_PRIVATE);
+    OK(mlock(p + PAGE, PAGE));
+    for (int advice = 20; advice <= 21; advice++) { /* MADV_COLD, MADV_PAGEOUT */
+        OK(madvise(p, PAGE, advice));
+        ERR(EINVAL, madvise(p, 2 * PAGE, advice));
+    }
+    ERR(EINVAL, madvise(p, 2 * PAGE, MADV_FREE));
+    OK(munmap(p + 2 * PAGE, PAGE));
+    ERR(EINVAL, madvise(p, 3 * PAGE, 20));
+    ERR(EINVAL, madvise(p, 3 * PAGE, MADV_FREE));
+    OK(munlock(p + PAGE, PAGE));
+    ERR(ENOMEM, madvise(p, 3 * PAGE, 20));
+    OK(madvise(p, 0, MADV_NORMAL));
+    ERR(EINVAL, madvise(p, -1, MADV_NORMAL));
+    ERR(EINVAL, madvise(p, -PAGE, MADV_WILLNEED));
+}
+/* What holds with protection keys and without. */
+CASE(protection_keys) {
+    char *p = anonymous(1, PROT_READ | PROT_WRITE, MAP_PRIVATE);
+    ERR(EINVAL, syscall(SYS_pkey_alloc, 1, 0));
+    ERR(EINVAL, syscall(SYS_pkey_alloc, 0, 4));
+    ERR(EINVAL, syscall(SYS_pkey_free, -1));
+    ERR(EINVAL, syscall(SYS_pkey_free, 15));
+    ERR(EINVAL, syscall(SYS_pkey_mprotect, p, PAGE, PROT_READ, 15));
+    ERR(EINVAL, syscall(SYS_pkey_mprotect, p + 1, 0, PROT_READ, 15));
+    ERR(ENOMEM, syscall(SYS_pkey_mprotect, p, -1L, PROT_READ, 15));
+    OK(syscall(SYS_pkey_mprotect, p, 0, PROT_READ, 15));
+    OK(syscall(SYS_pkey_mprotect, p, PAGE, PROT_READ, -1));
+}
 CASE(pages_are_made_on_advice) {
     char *p = anonymous(8, PROT_READ | PROT_WRITE, MAP_PRIVATE);
     OK(madvise(p, 4 * PAGE, MADV_POPULATE_WRITE));

@@ -151,7 +151,9 @@ impl Mm {
         let result = state.each(range, |_, vma| {
             let locked = vma.flags & flag::LOCKED != 0;
             match (advice, &vma.source, vma.sharing) {
-                (Advice::DontNeed | Advice::Remove, ..) if locked => return Err(Errno::EINVAL),
+                (Advice::DontNeed | Advice::Remove | Advice::Free, ..) if locked => {
+                    return Err(Errno::EINVAL);
+                }
                 (
                     Advice::Free,
                     Source::Anon { origin: None, .. } | Source::Reserved,

@@ -152,6 +152,34 @@ pub fn mprotect(cur: &mut CurrentTask, addr: u64, len: u64, prot: u32) -> SysRes
     Ok(0)
 }
 
+/// `pkey_mprotect(2)`, of a processor without protection keys: no key but -1, which is `mprotect(2)`.
+pub fn pkey_mprotect(cur: &mut CurrentTask, addr: u64, len: u64, prot: u32, key: i32) -> SysResult {
+    if key == -1 {
+        return mprotect(cur, addr, len, prot);
+    }
+    let both = PROT_GROWSDOWN | PROT_GROWSUP;
+    if prot & both == both || !addr.is_multiple_of(PAGE) {
+        return Err(Errno::EINVAL.into());
+    }
+    if len == 0 {
+        return Ok(0);
+    }
+    match len.checked_next_multiple_of(PAGE).and_then(|len| addr.checked_add(len)) {
+        None => Err(Errno::ENOMEM.into()),
+        Some(_) => Err(Errno::EINVAL.into()),
+    }
+}
+
+/// `pkey_alloc(2)`, of a processor without protection keys.
+pub fn pkey_alloc(_cur: &mut CurrentTask, _flags: u64, _rights: u64) -> SysResult {
+    Err(Errno::EINVAL.into())
+}
+
+/// `pkey_free(2)`: no key was ever allocated.
+pub fn pkey_free(_cur: &mut CurrentTask, _key: i32) -> SysResult {
+    Err(Errno::EINVAL.into())
+}
+
 /// `brk(2)`.
 pub fn brk(cur: &mut CurrentTask, addr: u64) -> SysResult {
     let limit = cur.task().process.limit(RLIMIT_DATA);
@@ -193,9 +221,11 @@ pub fn mremap(
     Ok(cur.mm().remap(old, old_len, new_len, moving, left, &limits)?)
 }
 
-/// `madvise(2)`.
+/// `madvise(2)`. Equal pages are not merged: `MADV_MERGEABLE` is refused, as by a kernel
+/// without KSM.
 pub fn madvise(cur: &mut CurrentTask, addr: u64, len: u64, advice: u32) -> SysResult {
-    if !addr.is_multiple_of(PAGE) {
+    let whole = len.checked_next_multiple_of(PAGE).and_then(|len| addr.checked_add(len));
+    if !addr.is_multiple_of(PAGE) || whole.is_none() {
         return Err(Errno::EINVAL.into());
     }
     let advice = match advice {
@@ -216,9 +246,12 @@ pub fn madvise(cur: &mut CurrentTask, addr: u64, len: u64, advice: u32) -> SysRe
             cur.mm().populate(addr, len, |vma| vma.prot.write)?;
             return Ok(0);
         }
+        MADV_COLD | MADV_PAGEOUT if cur.mm().locked(addr..addr.saturating_add(len)).1 != 0 => {
+            return Err(Errno::EINVAL.into());
+        }
         MADV_NORMAL..=MADV_WILLNEED
-        | MADV_MERGEABLE..=MADV_NOHUGEPAGE
-        | MADV_COLD..MADV_POPULATE_READ => {
+        | MADV_HUGEPAGE..=MADV_NOHUGEPAGE
+        | MADV_COLD..=MADV_PAGEOUT => {
             let covered = len == 0 || cur.mm().covers(addr, len);
             return if covered { Ok(0) } else { Err(Errno::ENOMEM.into()) };
         }

@@ -183,12 +183,15 @@ syscalls! {
     25 sync mremap(old: u64, old_size: u64, new_size: u64, flags: u32, new: u64) = super::memory::mremap, Full, "";
     26 sync msync(addr: u64, length: u64, flags: u32) = super::memory::msync, Full, "";
     27 sync mincore(addr: u64, length: u64, vec: UserAddr) = super::memory::mincore, Partial, "pages of files count as resident";
-    28 sync madvise(addr: u64, length: u64, advice: u32) = super::memory::madvise, Full, "";
+    28 sync madvise(addr: u64, length: u64, advice: u32) = super::memory::madvise, Partial, "pages are not merged";
     149 sync mlock(addr: u64, len: u64) = super::memory::mlock, Partial, "accounted, not pinned";
     150 sync munlock(addr: u64, len: u64) = super::memory::munlock, Full, "";
     151 sync mlockall(flags: u32) = super::memory::mlockall, Partial, "accounted, not pinned";
     152 sync munlockall() = super::memory::munlockall, Full, "";
     325 sync mlock2(addr: u64, len: u64, flags: u32) = super::memory::mlock2, Partial, "accounted, not pinned";
+    329 sync pkey_mprotect(addr: u64, len: u64, prot: u32, pkey: i32) = super::memory::pkey_mprotect, Full, "as without protection keys";
+    330 sync pkey_alloc(flags: u64, rights: u64) = super::memory::pkey_alloc, Full, "as without protection keys";
+    331 sync pkey_free(pkey: i32) = super::memory::pkey_free, Full, "as without protection keys";
 
     // --- processes and threads ---
     39 sync getpid() = super::process::getpid, Full, "";
