@@ -1,5 +1,6 @@
 // Forks of processes with much memory: what one side does to a page, the other must not see.
 #include "t.h"
+#include <pthread.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
@@ -156,4 +157,26 @@ CASE(waiters_are_found_after_a_fork) {
     __atomic_store_n((int *)words, 1, __ATOMIC_SEQ_CST);
     syscall(SYS_futex, words, 1 | 128, 1, NULL, NULL, 0);
     EQ(pthread_join(t, NULL), 0);
+}
+static void *ends_at_once(void *none) { return none; }
+static void *makes_threads(void *none) {
+    for (pthread_t t;;)
+        if (!pthread_create(&t, 0, ends_at_once, 0)) pthread_join(t, 0);
+    return none;
+}
+/* Whatever a thread makes while its process ends, or executes a program, ends, too. */
+CASE(ends_with_threads_in_the_making) {
+    for (int i = 0; i < 150; i++) {
+        pid_t c = CHILD({
+            pthread_t t;
+            for (int k = 0; k < 3; k++) EQ(pthread_create(&t, 0, makes_threads, 0), 0);
+            usleep(200 + i * 37 % 900);
+            if (i % 3 == 2) execl("/bin/sh", "sh", "-c", "exit 7", (char *)0);
+            if (i % 3 == 1) raise(SIGUSR1);
+            _exit(7);
+        });
+        int status = 0;
+        EQ(waitpid(c, &status, 0), c);
+        EQ(status, i % 3 == 1 ? SIGUSR1 : 7 << 8);
+    }
 }

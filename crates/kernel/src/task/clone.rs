@@ -1,6 +1,6 @@
 //! New threads and processes (`clone(2)`), and the first one.
 
-use super::{CurrentTask, ExitWords, FsContext, Pid, PidFd, Process, Task, Vfork, run};
+use super::{CurrentTask, ExitWords, FsContext, Pid, PidFd, Process, Task, Vfork, run, work};
 use crate::cred::Cred;
 use crate::error::SysError;
 use crate::fd::{FdEntry, FdTable};
@@ -121,6 +121,16 @@ pub async fn clone_task(cur: &mut CurrentTask, request: CloneRequest) -> Result<
         task.process.threads.lock().push(Arc::downgrade(&task));
         number.used = true;
         kernel.pids.publish(&task);
+    }
+    if request.has(CLONE_THREAD) {
+        // Who ends or stops all threads may have looked for them before.
+        let life = *parent.process.life.lock();
+        if life.group_exit.is_some() || life.exec_by.is_some() {
+            task.add_work(work::EXIT);
+        }
+        if life.stopped.is_some() {
+            task.add_work(work::STOP);
+        }
     }
     start(task, mm, ctx);
     if let Some(vfork) = vfork {
