@@ -13,6 +13,7 @@
 pub mod elf;
 pub mod errno;
 pub mod fs;
+pub mod ipc;
 pub mod mm;
 pub mod pod;
 pub mod poll;

@@ -85,6 +85,8 @@ pub struct Kernel {
     pub futexes: FutexTable,
     /// What sockets share.
     pub net: crate::net::NetState,
+    /// Objects of System V IPC.
+    pub ipc: crate::ipc::IpcState,
     /// Told of every signal that becomes pending (`sigtimedwait(2)`, `signalfd(2)`).
     pub signal_event: WaitQueue,
     /// Queued signals by user (`RLIMIT_SIGPENDING`).
@@ -141,6 +143,7 @@ impl Kernel {
             dentries: crate::vfs::DentryCache::default(),
             futexes: FutexTable::default(),
             net: crate::net::NetState::default(),
+            ipc: crate::ipc::IpcState::default(),
             signal_event: WaitQueue::new(),
             signal_counts: crate::signal::SignalCounts::default(),
             trace: config.trace,

@@ -44,6 +44,7 @@ pub mod events;
 pub mod exec;
 pub mod fd;
 pub mod futex;
+pub mod ipc;
 mod kernel;
 pub mod mm;
 pub mod net;

@@ -237,6 +237,7 @@ impl Executable {
                 map: self.map.clone(),
                 offset: page_down(p.p_offset),
                 writer: None,
+                attached: None,
             };
             mm.map(
                 &MapRequest {

@@ -39,8 +39,13 @@ impl Vdso {
     /// Maps it; returns `AT_SYSINFO_EHDR`.
     pub(super) fn map(&self, mm: &Mm) -> Result<u64, Errno> {
         let len = self.map.size();
-        let file =
-            FilePart { file: self.file.clone(), map: self.map.clone(), offset: 0, writer: None };
+        let file = FilePart {
+            file: self.file.clone(),
+            map: self.map.clone(),
+            offset: 0,
+            writer: None,
+            attached: None,
+        };
         mm.map(
             &MapRequest {
                 place: Placement::Hint(0),

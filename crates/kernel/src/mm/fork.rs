@@ -206,6 +206,7 @@ impl Mm {
         if let Source::Anon { copies: Some(side), .. } = &mut copy.source {
             *side = side.another();
         }
+        super::attach::attach_again(&mut copy);
         let Source::Anon { block, at, origin, .. } = &vma.source else { return Ok(copy) };
         if !is_copied(vma) {
             return Ok(copy);

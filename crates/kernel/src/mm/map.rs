@@ -131,7 +131,8 @@ impl Mm {
         if let Some(growing) = growing {
             self.keep_growing(growing, &mut ops);
         }
-        let replaced = state.areas.remove(start..start + len);
+        let mut replaced = state.areas.remove(start..start + len);
+        drop(super::attach::detach(&mut replaced));
         let ops = self.wait(request, vma.start..vma.end, &vma.source, ops);
         state.areas.insert(vma);
         match ops {
@@ -262,7 +263,8 @@ impl Mm {
         if state.areas.count() >= MAX_AREAS && state.areas.find(range.start).is_some_and(middle) {
             return Err(Errno::ENOMEM);
         }
-        let removed = state.areas.remove(range.clone());
+        let mut removed = state.areas.remove(range.clone());
+        drop(super::attach::detach(&mut removed));
         if removed.is_empty() {
             return Ok(());
         }

@@ -13,6 +13,7 @@
 //! memory take it for reading.
 
 mod areas;
+mod attach;
 mod change;
 mod copy;
 mod dumped;

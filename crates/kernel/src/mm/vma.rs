@@ -1,5 +1,6 @@
 //! [`Vma`]: a range of addresses with one source and one protection.
 
+use crate::ipc::Attachment;
 use crate::syscall::memfd::SharedWriter;
 use crate::vfs::{File, MapSource, Mappable};
 use chitin_abi::Errno;
@@ -40,6 +41,8 @@ pub struct FilePart {
     pub offset: u64,
     /// It can be written through this mapping, which keeps it from being sealed.
     pub writer: Option<Arc<SharedWriter>>,
+    /// It shows a segment of shared memory.
+    pub attached: Option<Arc<Attachment>>,
 }
 
 impl Source {

@@ -111,7 +111,7 @@ pub fn mmap(
                     (may_write, writer) = Seals::map_shared(&inode, prot, may_write)?;
                     inode.vfs_state().get_or_default::<SharedMaps>();
                 }
-                Some(FilePart { file, map, offset, writer })
+                Some(FilePart { file, map, offset, writer, attached: None })
             }
         }
     };

@@ -21,6 +21,8 @@ pub mod process;
 pub mod rw;
 pub mod sched;
 pub mod seccomp;
+pub mod sem;
+pub mod shm;
 pub mod signals;
 pub mod socket;
 pub mod splice;

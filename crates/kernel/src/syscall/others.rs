@@ -195,8 +195,17 @@ pub fn kcmp(cur: &mut CurrentTask, a: i32, b: i32, kind: i32, x: u64, y: u64) ->
         KCMP_FILES => order.of(&a.files(), &b.files()),
         KCMP_FS => order.of(&a.fs(), &b.fs()),
         KCMP_SIGHAND => order.of(&a.handlers(), &b.handlers()),
+        KCMP_SYSVSEM => {
+            let (a, b) = (a.undo.lock().clone(), b.undo.lock().clone());
+            match (&a, &b) {
+                (Some(a), Some(b)) => order.of(a, b),
+                (None, None) => 0,
+                (None, Some(_)) => 1,
+                (Some(_), None) => 2,
+            }
+        }
         // Nobody has any.
-        KCMP_IO | KCMP_SYSVSEM => 0,
+        KCMP_IO => 0,
         _ => return Err(Errno::EINVAL.into()),
     })
 }
@@ -215,6 +224,9 @@ pub fn unshare(cur: &mut CurrentTask, flags: u64) -> SysResult {
     if flags & CLONE_NEW_ALL != 0 {
         task.kernel.gap("namespaces (unshare with CLONE_NEW*)");
         return Err(Errno::EPERM.into());
+    }
+    if flags & CLONE_SYSVSEM != 0 {
+        task.leave_undo_list();
     }
     task.set_view(0);
     if flags & CLONE_FS != 0 {

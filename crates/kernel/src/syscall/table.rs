@@ -12,6 +12,7 @@ use crate::error::{SysError, SysResult};
 use crate::task::CurrentTask;
 use chitin_abi::Errno;
 use chitin_abi::fs::{Stat, Statfs, Statx};
+use chitin_abi::ipc::Sembuf;
 use chitin_abi::poll::EpollEvent;
 use chitin_abi::sched::SchedAttr;
 use chitin_abi::signal::{SigStack, Sigaction, Siginfo};
@@ -307,6 +308,14 @@ syscalls! {
     307 async sendmmsg(sockfd: i32, messages: UserPtr<Mmsghdr>, count: u32, flags: Flags) = super::message::sendmmsg, Full, "";
 
     // --- System V and POSIX IPC ---
+    29 sync shmget(key: i32, size: u64, flags: u32) = super::shm::shmget, Partial, "no huge pages";
+    30 sync shmat(shmid: i32, addr: u64, flags: u32) = super::shm::shmat, Full, "";
+    31 sync shmctl(shmid: i32, cmd: i32, buf: UserAddr) = super::shm::shmctl, Full, "SHM_LOCK is kept, not pinned";
+    67 sync shmdt(addr: u64) = super::shm::shmdt, Full, "";
+    64 sync semget(key: i32, nsems: i32, flags: u32) = super::sem::semget, Full, "";
+    65 async semop(semid: i32, ops: UserPtr<Sembuf>, nsops: u32) = super::sem::semop, Full, "";
+    66 sync semctl(semid: i32, semnum: i32, cmd: i32, arg: u64) = super::sem::semctl, Full, "";
+    220 async semtimedop(semid: i32, ops: UserPtr<Sembuf>, nsops: u32, timeout: UserPtr<Timespec>) = super::sem::semtimedop, Full, "";
 
     // --- the rest ---
     24 async sched_yield() = super::system::sched_yield, Full, "";

@@ -15,8 +15,8 @@ use chitin_abi::Errno;
 use chitin_abi::fs::O_RDWR;
 use chitin_abi::task::{
     CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID, CLONE_CLEAR_SIGHAND, CLONE_FILES, CLONE_FS,
-    CLONE_PARENT, CLONE_PARENT_SETTID, CLONE_PIDFD, CLONE_SETTLS, CLONE_SIGHAND, CLONE_THREAD,
-    CLONE_VFORK, CLONE_VM, RLIM_NLIMITS, RLIMIT_NOFILE, Rlimit,
+    CLONE_PARENT, CLONE_PARENT_SETTID, CLONE_PIDFD, CLONE_SETTLS, CLONE_SIGHAND, CLONE_SYSVSEM,
+    CLONE_THREAD, CLONE_VFORK, CLONE_VM, RLIM_NLIMITS, RLIMIT_NOFILE, Rlimit,
 };
 use chitin_platform::{Context, Regs};
 use chitin_usermem::{UserAddr, UserMemory};
@@ -237,6 +237,7 @@ fn child_task(
         waker: Mutex::default(),
         kicker: Mutex::default(),
         publishing: Mutex::default(),
+        undo: Mutex::new(request.has(CLONE_SYSVSEM).then(|| parent.undo_list())),
         scheduling: Mutex::new(parent.scheduling.lock().for_child()),
         traits: Mutex::new(parent.traits.lock().for_child()),
         seccomp: Seccomp::default(),
@@ -289,6 +290,7 @@ pub fn spawn_init<E>(
         waker: Mutex::default(),
         kicker: Mutex::default(),
         publishing: Mutex::default(),
+        undo: Mutex::default(),
         scheduling: Mutex::default(),
         traits: Mutex::default(),
         seccomp: Seccomp::default(),

@@ -33,6 +33,7 @@ pub(super) fn finish(cur: CurrentTask, status: ExitStatus) {
     drop(ctx);
     drop(mm);
     task.finish_vfork();
+    task.leave_undo_list();
     let files = std::mem::replace(&mut *task.files.write(), Arc::new(FdTable::default()));
     release_files(&task, files);
     leave_process(&task, status);

@@ -33,6 +33,7 @@ pub use wait::{ChildEvent, WaitWhom, Waited, wait_child};
 
 use crate::cred::Cred;
 use crate::fd::FdTable;
+use crate::ipc::UndoList;
 use crate::kernel::Kernel;
 use crate::mm::{Limits, Mm};
 use crate::seccomp::Seccomp;
@@ -156,6 +157,8 @@ pub struct Task {
     pub kicker: Mutex<Option<Arc<dyn Kicker>>>,
     /// Held while the platform is told who the thread is, before all other locks.
     pub publishing: Mutex<()>,
+    /// What its end does to semaphores (`CLONE_SYSVSEM`), once there can be anything.
+    pub(crate) undo: Mutex<Option<Arc<UndoList>>>,
     /// What it has asked of the scheduler.
     pub scheduling: Mutex<Scheduling>,
     /// What it has set for itself.
@@ -376,6 +379,18 @@ impl Task {
         if let Some(kicker) = kicker {
             kicker.kick();
         }
+    }
+
+    /// Its list of what is to be undone, which begins now at the latest.
+    pub(crate) fn undo_list(&self) -> Arc<UndoList> {
+        let new = || self.kernel.ipc.sem.new_list(self.process.pid);
+        self.undo.lock().get_or_insert_with(new).clone()
+    }
+
+    /// Shares it no longer; the last one has it undone.
+    pub(crate) fn leave_undo_list(&self) {
+        let list = self.undo.lock().take();
+        drop(list);
     }
 
     /// Tells a parent in `vfork(2)` that its memory is its own again.
