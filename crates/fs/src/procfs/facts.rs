@@ -3,7 +3,7 @@
 //! Times: guest code counts as user time, the sentry's own as system time. What the
 //! host alone does (faults, interrupts, context switches) is counted as 0.
 
-use super::{net, sysctl};
+use super::{net, sysctl, sysvipc};
 use crate::hostfacts::HostFacts;
 use crate::synth::Node;
 use chitin_hostsys::{clock, cpu};
@@ -46,6 +46,7 @@ pub(super) fn entries(host: &Arc<HostFacts>) -> Vec<(&'static str, Node)> {
         ("stat", Node::file(|t| Ok(stat(t)))),
         ("swaps", Node::text("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n")),
         ("sys", sysctl::sys()),
+        ("sysvipc", sysvipc::sysvipc()),
         (
             "tty",
             Node::dir(vec![

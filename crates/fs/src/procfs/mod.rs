@@ -16,6 +16,7 @@ mod ns;
 mod pid;
 mod stat;
 mod sysctl;
+mod sysvipc;
 
 pub(crate) use facts::memory_rows;
 

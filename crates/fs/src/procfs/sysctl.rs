@@ -104,7 +104,8 @@ fn uuid() -> Vec<u8> {
 
 fn kernel() -> Node {
     let pid_max = u64::from(chitin_kernel::task::PID_MAX.unsigned_abs());
-    Node::dir(vec![
+    let mut entries = super::sysvipc::limits();
+    entries.extend([
         ("cap_last_cap", number(40)),
         ("core_pattern", core_pattern()),
         ("core_uses_pid", core_uses_pid()),
@@ -136,7 +137,8 @@ fn kernel() -> Node {
         ("tainted", number(0)),
         ("threads-max", Node::file(|t| Ok(format!("{}\n", t.kernel.max_tasks).into()))),
         ("version", Node::text(format!("{}\n", chitin_kernel::VERSION))),
-    ])
+    ]);
+    Node::dir(entries)
 }
 
 fn vm() -> Node {

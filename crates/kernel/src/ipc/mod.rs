@@ -3,11 +3,13 @@
 //! * [`Ids`] gives the objects of a family their identifiers and keeps who may use them.
 //! * [`ShmTable`] has the segments, [`Attachment`] is one that an address space has mapped.
 //! * [`SemTable`] has the sets of semaphores, [`UndoList`] what a process leaves to be undone.
+//! * [`MsgTable`] has the queues of messages.
 //!
 //! Locks: one for each table, behind that of an address space. Who waits is told of its
 //! outcome when that is settled, in the order in which Linux would, and only looks it up.
 
 mod ids;
+mod msg;
 mod perm;
 mod sem;
 mod sem_queue;
@@ -15,6 +17,7 @@ mod shm;
 mod waiter;
 
 pub use ids::{Ids, Object};
+pub use msg::{Message, MsgStat, MsgTable, Receiving, Wanted};
 pub use perm::Perm;
 pub use sem::{Cell, SemStat, SemTable, UndoList};
 pub use shm::{Attachment, Room, ShmStat, ShmTable};
@@ -42,6 +45,16 @@ pub mod limit {
     pub const SEMVMX: u16 = 32_767;
     /// Semaphores that are to be changed at the end of processes, of the sandbox (`SEMMNU`).
     pub const SEMMNU: usize = 32_000;
+    /// Queues of the sandbox (`msgmni`).
+    pub const MSGMNI: usize = 32_000;
+    /// Bytes of a message (`msgmax`).
+    pub const MSGMAX: usize = 8192;
+    /// Bytes, and messages, of a queue, unless it was given more (`msgmnb`).
+    pub const MSGMNB: usize = 16_384;
+    /// Messages of the sandbox.
+    pub const MESSAGES: usize = 65_536;
+    /// Bytes of all messages of the sandbox.
+    pub const MESSAGE_BYTES: usize = 32 << 20;
 }
 
 /// `CAP_SYS_ADMIN`.
@@ -56,6 +69,8 @@ pub struct IpcState {
     pub shm: Arc<ShmTable>,
     /// Sets of semaphores.
     pub sem: Arc<SemTable>,
+    /// Queues of messages.
+    pub msg: MsgTable,
 }
 
 /// The time of day in seconds.

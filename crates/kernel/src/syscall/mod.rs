@@ -13,6 +13,7 @@ pub mod memfd;
 pub mod memory;
 pub mod message;
 pub mod mount;
+pub mod msg;
 pub mod others;
 pub mod pidfd;
 pub mod polling;

@@ -315,6 +315,10 @@ syscalls! {
     64 sync semget(key: i32, nsems: i32, flags: u32) = super::sem::semget, Full, "";
     65 async semop(semid: i32, ops: UserPtr<Sembuf>, nsops: u32) = super::sem::semop, Full, "";
     66 sync semctl(semid: i32, semnum: i32, cmd: i32, arg: u64) = super::sem::semctl, Full, "";
+    68 sync msgget(key: i32, flags: u32) = super::msg::msgget, Full, "";
+    69 async msgsnd(msqid: i32, message: UserAddr, size: usize, flags: u32) = super::msg::msgsnd, Full, "";
+    70 async msgrcv(msqid: i32, buf: UserAddr, size: usize, kind: i64, flags: u32) = super::msg::msgrcv, Full, "";
+    71 sync msgctl(msqid: i32, cmd: i32, buf: UserAddr) = super::msg::msgctl, Full, "";
     220 async semtimedop(semid: i32, ops: UserPtr<Sembuf>, nsops: u32, timeout: UserPtr<Timespec>) = super::sem::semtimedop, Full, "";
 
     // --- the rest ---
