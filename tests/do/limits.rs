@@ -47,6 +47,60 @@ const HOGS: &[Hog] = &[
     ),
 ];
 
+/// Every parameter that may be changed below `/proc/sys` is changed, and what it limits is seen.
+const SETTINGS: &str = r#"$CHITIN do --user 0 -- python3 - <<'END'
+import ctypes, errno, fcntl, os, resource
+libc = ctypes.CDLL(None, use_errno=True)
+def put(name, value):
+    with open('/proc/sys/' + name, 'wb', 0) as f: f.write(b'%d' % value)
+def told(what, *args):
+    try: return what(*args)
+    except OSError as e: return errno.errorcode[e.errno]
+def call(name, *args):
+    value = getattr(libc, name)(*args)
+    return value if value >= 0 else errno.errorcode[ctypes.get_errno()]
+def child(what):
+    pid = os.fork()
+    if pid == 0:
+        what()
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return pid
+def unprivileged():
+    os.setuid(1000)
+    r, w = os.pipe()
+    os.mkfifo('/tmp/fifo')
+    f = os.open('/tmp/fifo', os.O_RDWR)
+    sizes = [fcntl.fcntl(fd, 1032) for fd in (r, f)]
+    print('pipes', *sizes, told(fcntl.fcntl, r, 1031, 16384), told(put, 'fs/pipe-max-size', 4096), flush=True)
+put('fs/pipe-max-size', 8000)
+print('size', open('/proc/sys/fs/pipe-max-size').read(), end='', flush=True)
+child(unprivileged)
+put('fs/nr_open', 2000)
+try: resource.setrlimit(resource.RLIMIT_NOFILE, (100, 2001))
+except ValueError: print('no 2001 files', flush=True)
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 2000))
+put('kernel/pid_max', 320)
+numbers = [child(lambda: None) for i in range(340)]
+print("below", max(numbers) == 319, min(numbers[-20:]) >= 300)
+put('fs/inotify/max_queued_events', 2)
+put('fs/inotify/max_user_instances', 2)
+put('fs/inotify/max_user_watches', 1)
+one, two = call('inotify_init'), call('inotify_init')
+print('instances', call('inotify_init'))
+os.mkdir('/tmp/a')
+print('watches', call('inotify_add_watch', one, b'/tmp/a', 0x100), call('inotify_add_watch', one, b'/tmp', 0x100))
+for name in 'abcd': os.mkdir('/tmp/a/' + name)
+print('events', len(os.read(one, 4096)) // 16)
+print(told(put, 'kernel/pid_max', 9), told(put, 'vm/drop_caches', 3), told(put, 'vm/drop_caches', 9), told(put, 'fs/nr_open', 10))
+END"#;
+const SETTINGS_SAID: &[&str] = &[
+    "size 8192\npipes 8192 8192 EPERM EACCES\n",
+    "no 2001 files\nbelow True True\n",
+    "instances EMFILE\nwatches 1 ENOSPC\nevents 5\n",
+    "EINVAL None EINVAL EINVAL\n",
+];
+
 /// Host memory of a process tree: its share of all pages, and page tables, in KiB.
 fn memory_of(root: u32) -> u64 {
     let mut sum = 0;
@@ -123,6 +177,8 @@ pub(crate) fn cases() -> Vec<Case> {
         cases.push((format!("limits::{}", row.0), "python3".into(), body));
     }
     cases.push(("limits::remove_everything".into(), String::new(), Box::new(remove_everything)));
+    let settings = Box::new(|| expect(SETTINGS, 0, SETTINGS_SAID));
+    cases.push(("limits::settings".into(), "python3".into(), settings));
     let bomb = "$CHITIN do --pids 40 --timeout 4 -- bash -c 'f() { f | f & }; f; sleep 30' 2>&1 | sort | uniq -c | sort -rn | head -5; echo ${PIPESTATUS[0]}";
     cases.push((
         "limits::fork_bomb".into(),

@@ -7,8 +7,15 @@ pub const TCGETS: u32 = 0x5401;
 pub const TCSETS: u32 = 0x5402;
 pub const TCSETSW: u32 = 0x5403;
 pub const TCSETSF: u32 = 0x5404;
+pub const TCGETA: u32 = 0x5405;
+pub const TCSETA: u32 = 0x5406;
+pub const TCSETAW: u32 = 0x5407;
+pub const TCSETAF: u32 = 0x5408;
 pub const TCSBRK: u32 = 0x5409;
 pub const TCXONC: u32 = 0x540a;
+pub const TCSBRKP: u32 = 0x5425;
+pub const TIOCSBRK: u32 = 0x5427;
+pub const TIOCCBRK: u32 = 0x5428;
 pub const TCGETS2: u32 = 0x802c_542a;
 pub const TCSETS2: u32 = 0x402c_542b;
 pub const TCSETSW2: u32 = 0x402c_542c;
@@ -117,6 +124,17 @@ pod! {
         pub c_lflag: u32,
         pub c_line: u8,
         pub c_cc: [u8; 19],
+    }
+
+    /// `struct termio` of System V, the lower halves of the flags.
+    pub struct Termio {
+        pub c_iflag: u16,
+        pub c_oflag: u16,
+        pub c_cflag: u16,
+        pub c_lflag: u16,
+        pub c_line: u8,
+        pub c_cc: [u8; 8],
+        pub pad: u8,
     }
 
     /// `struct termios2`: with speeds as numbers.

@@ -113,6 +113,8 @@ pub struct Kernel {
     pub core_files: crate::dump::Settings,
     /// Whether guest code runs.
     pub activity: crate::Activity,
+    /// What programs change below `/proc/sys`.
+    pub settings: crate::Settings,
     outside: Box<dyn Outside>,
     /// What was logged once.
     gaps: Mutex<HashSet<String>>,
@@ -157,6 +159,7 @@ impl Kernel {
             order: crate::syscall::others::Order::default(),
             core_files: crate::dump::Settings::default(),
             activity: crate::Activity::default(),
+            settings: crate::Settings::default(),
             outside: config.outside,
             gaps: Mutex::default(),
         })

@@ -51,6 +51,7 @@ pub mod net;
 pub mod pipe;
 pub mod published;
 pub mod seccomp;
+mod settings;
 pub mod signal;
 pub mod sync;
 pub mod syscall;
@@ -65,6 +66,7 @@ pub mod wait;
 pub use activity::Activity;
 pub use error::{Restart, SysError, SysResult};
 pub use kernel::{Kernel, KernelConfig, Outside};
+pub use settings::{Setting, Settings};
 
 /// Kernel release that programs are told (`uname(2)`).
 pub const RELEASE: &str = "6.12.0-chitin";

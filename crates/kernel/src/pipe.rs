@@ -8,7 +8,7 @@
 
 use crate::error::{Restart, SysError};
 use crate::sync::Mutex;
-use crate::task::CurrentTask;
+use crate::task::{CurrentTask, Task};
 use crate::vfs::{File, FileCx, FileOps, InodeState, IoDst, IoSrc};
 use crate::wait::{Events, Pollable, WaitError, WaitQueue};
 use chitin_abi::Errno;
@@ -22,8 +22,10 @@ use std::sync::Arc;
 pub const PIPE_BUF: usize = 4096;
 /// Buffers of a new pipe.
 const DEFAULT_SLOTS: usize = 16;
-/// Most bytes of a pipe (`/proc/sys/fs/pipe-max-size`).
+/// Most bytes of a pipe, unless `/proc/sys/fs/pipe-max-size` says otherwise.
 pub const PIPE_MAX_SIZE: usize = 1 << 20;
+/// `CAP_SYS_RESOURCE`.
+const CAP_SYS_RESOURCE: u32 = 24;
 /// Buffers kept for reuse.
 const SPARE_SLOTS: usize = 2;
 
@@ -64,6 +66,11 @@ impl State {
     fn full(&self) -> bool {
         let slots = if heap::is_short() { self.slots.min(1) } else { self.slots };
         self.buffers.len() >= slots
+    }
+
+    /// The room of a new pipe, where it may have `most` bytes.
+    fn start_with(&mut self, most: usize) {
+        self.slots = self.slots.min(most / PIPE_BUF);
     }
 
     fn bytes(&self) -> usize {
@@ -142,15 +149,15 @@ impl PipeEnd {
         self.pipe.state.lock().slots * PIPE_BUF
     }
 
-    /// `F_SETPIPE_SZ`: rounds up to a power of two pages; returns the new size.
-    pub fn set_capacity(&self, bytes: usize, privileged: Privileged) -> Result<usize, Errno> {
+    /// `F_SETPIPE_SZ`: rounds up to a power of two pages; returns the new size. It grows to no
+    /// more than `most` bytes.
+    pub fn set_capacity(&self, bytes: usize, most: usize) -> Result<usize, Errno> {
         if bytes > 1 << 31 {
             return Err(Errno::EINVAL);
         }
         let slots = bytes.max(PIPE_BUF).div_ceil(PIPE_BUF).next_power_of_two();
         let mut state = self.pipe.state.lock();
-        let too_large = slots * PIPE_BUF > PIPE_MAX_SIZE && privileged == Privileged::No;
-        if slots > state.slots && too_large {
+        if slots > state.slots && slots * PIPE_BUF > most {
             return Err(Errno::EPERM);
         }
         if state.buffers.len() > slots {
@@ -211,14 +218,6 @@ impl PipeEnd {
         drop(state);
         self.pipe.queue.notify(Events::READABLE);
     }
-}
-
-/// Whether the caller may exceed a limit (`CAP_SYS_RESOURCE`).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(missing_docs)]
-pub enum Privileged {
-    Yes,
-    No,
 }
 
 impl Drop for PipeEnd {
@@ -396,11 +395,22 @@ impl Pollable for PipeEnd {
     }
 }
 
-/// Both descriptions of a new pipe: for reading, for writing. `flags` are status
-/// flags (`O_NONBLOCK`, `O_DIRECT`).
+/// Most bytes of a pipe that `task` makes.
 #[must_use]
-pub fn pipe(flags: u32, owner: (u32, u32)) -> (Arc<File>, Arc<File>) {
-    let pipe = Arc::new(Pipe { owner, ..Pipe::default() });
+pub fn limit(task: &Task) -> usize {
+    match task.cred().has_cap(CAP_SYS_RESOURCE) {
+        true => usize::MAX,
+        false => task.kernel.settings.pipe_max_size.count(),
+    }
+}
+
+/// Both descriptions of a new pipe of no more than `most` bytes: for reading, for writing.
+/// `flags` are status flags (`O_NONBLOCK`, `O_DIRECT`).
+#[must_use]
+pub fn pipe(flags: u32, owner: (u32, u32), most: usize) -> (Arc<File>, Arc<File>) {
+    let pipe = Pipe { owner, ..Pipe::default() };
+    pipe.state.lock().start_with(most);
+    let pipe = Arc::new(pipe);
     let read = PipeEnd::new(pipe.clone(), Ends::Read);
     let write = PipeEnd::new(pipe, Ends::Write);
     (File::new(Box::new(read), None, flags), File::new(Box::new(write), None, flags | 1))
@@ -416,7 +426,10 @@ pub async fn open_fifo(
     let pipe = inode.get_or_default::<Pipe>();
     let ends = Ends::of(flags);
     let (readers, reader_opens, writers, writer_opens) = {
-        let s = pipe.state.lock();
+        let mut s = pipe.state.lock();
+        if s.reader_opens == 0 && s.writer_opens == 0 {
+            s.start_with(limit(cur.task()));
+        }
         (s.readers, s.reader_opens, s.writers, s.writer_opens)
     };
     let nonblocking = flags & O_NONBLOCK != 0;
@@ -535,9 +548,9 @@ mod tests {
     fn the_capacity_can_be_changed() {
         let (pipe, r, _w) = ends();
         assert_eq!(r.capacity(), 65_536);
-        assert_eq!(r.set_capacity(5000, Privileged::No), Ok(8192));
+        assert_eq!(r.set_capacity(5000, PIPE_MAX_SIZE), Ok(8192));
         assert_eq!(write(&pipe, &[0; 10_000], O_NONBLOCK), Ok(8192));
-        assert_eq!(r.set_capacity(1, Privileged::No), Err(Errno::EBUSY));
-        assert_eq!(r.set_capacity(2 << 20, Privileged::No), Err(Errno::EPERM));
+        assert_eq!(r.set_capacity(1, PIPE_MAX_SIZE), Err(Errno::EBUSY));
+        assert_eq!(r.set_capacity(2 << 20, PIPE_MAX_SIZE), Err(Errno::EPERM));
     }
 }

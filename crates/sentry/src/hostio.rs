@@ -333,7 +333,7 @@ impl Stream {
                 tty::flush(fd, queue).map_err(|e| errno(&e))?;
             }
             // The host's terminal has shown what was written; flow is its own affair.
-            TCSBRK | TCXONC => self.check_job(cx.task, SIGTTOU)?,
+            TCSBRK | TCSBRKP | TIOCSBRK | TIOCCBRK | TCXONC => self.check_job(cx.task, SIGTTOU)?,
             TIOCOUTQ | TIOCGETD => UserPtr::new(at).write(&*mm, &0_i32)?,
             // Typing for whoever reads after the sandbox is an attack.
             TIOCSTI => return Err(Errno::EIO),

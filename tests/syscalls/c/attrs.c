@@ -282,3 +282,31 @@ CASE(xattr_family) {
     ERR(EPERM, lsetxattr("l", "user.a", "v", 1, 0));
     ERR(E2BIG, setxattr("f", "user.big", b, 65537, 0));
 }
+CASE(xattrs_at_a_directory) {
+    struct { uint64_t value; uint32_t size, flags; } v = {(uintptr_t)"value", 5, 0}, got;
+    char text[64] = "";
+    int dir = OK(open(".", O_RDONLY)), fd = OK(open("f", O_CREAT | O_RDWR, 0600));
+    OK(symlink("f", "l"));
+    if (syscall(463, dir, "f", 0, "user.a", &v, sizeof v) < 0 && (errno == ENOSYS || errno == EOPNOTSUPP))
+        SKIP("no setxattrat, or no attributes of files");
+    got.value = (uintptr_t)text, got.size = sizeof text, got.flags = 0;
+    EQ(OK(syscall(464, dir, "l", 0, "user.a", &got, sizeof got)), 5);
+    EQ(memcmp(text, "value", 5), 0);
+    ERR(ENODATA, syscall(464, dir, "l", AT_SYMLINK_NOFOLLOW, "user.a", &got, sizeof got));
+    EQ(OK(syscall(464, fd, "", AT_EMPTY_PATH, "user.a", &got, sizeof got)), 5);
+    EQ(OK(syscall(464, fd, NULL, AT_EMPTY_PATH, "user.a", &got, sizeof got)), 5);
+    ERR(ENOENT, syscall(464, fd, "", 0, "user.a", &got, sizeof got));
+    ERR(ENOTDIR, syscall(464, fd, "f", 0, "user.a", &got, sizeof got));
+    ERR(EINVAL, syscall(464, dir, "f", AT_REMOVEDIR, "user.a", &got, sizeof got));
+    ERR(EINVAL, syscall(464, dir, "f", 0, "user.a", &got, 8));
+    ERR(E2BIG, syscall(464, dir, "f", 0, "user.a", &got, 5000));
+    got.flags = XATTR_CREATE;
+    ERR(EINVAL, syscall(464, dir, "f", 0, "user.a", &got, sizeof got));
+    v.flags = XATTR_CREATE;
+    ERR(EEXIST, syscall(463, dir, "f", 0, "user.a", &v, sizeof v));
+    long n = OK(syscall(465, dir, "f", 0, text, sizeof text));
+    TRUE(n >= 7 && memmem(text, n, "user.a", 7));
+    ERR(EBADF, syscall(465, 99, "f", 0, text, sizeof text));
+    OK(syscall(466, fd, "", AT_EMPTY_PATH, "user.a"));
+    ERR(ENODATA, syscall(466, dir, "f", 0, "user.a"));
+}

@@ -304,3 +304,29 @@ CASE(splice_into_what_takes_none) {
     int fd = put("f", "");
     ERR(EAGAIN, splice(q[0], 0, fd, 0, 16, 0));
 }
+CASE(splice_from_what_gives_none) {
+    int p[2];
+    OK(pipe2(p, O_NONBLOCK));
+    int event = (int)OK(eventfd(1, 0)), notify = (int)OK(inotify_init()), epoll = (int)OK(epoll_create1(0));
+    int timer = (int)OK(timerfd_create(CLOCK_MONOTONIC, 0)), self = (int)OK(syscall(SYS_pidfd_open, getpid(), 0));
+    sigset_t set;
+    sigemptyset(&set);
+    int signals = (int)OK(signalfd(-1, &set, 0)), root = (int)OK(open("/", O_RDONLY));
+    int all[] = {event, notify, epoll, timer, self, signals, root};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        ERR(EINVAL, splice(all[i], 0, p[1], 0, 16, 0));
+        ERR(EINVAL, tee(all[i], p[1], 16, 0));
+    }
+    ERR(EBADF, splice(OK(open("/", O_PATH)), 0, p[1], 0, 16, 0));
+}
+CASE(sync_file_range_is_for_files) {
+    int p[2];
+    OK(pipe(p));
+    ERR(ESPIPE, sync_file_range(p[0], 0, 1, 0));
+    ERR(ESPIPE, sync_file_range(OK(open("/dev/null", O_RDWR)), 0, 1, 0));
+    ERR(ESPIPE, sync_file_range(OK(eventfd(0, 0)), 0, 1, 0));
+    ERR(EINVAL, sync_file_range(p[0], 0, 1, 8));
+    OK(sync_file_range(put("f", "x"), 0, 1, SYNC_FILE_RANGE_WRITE));
+    OK(sync_file_range(OK(memfd_create("m", 0)), 0, 1, 0));
+    OK(sync_file_range(OK(open(".", O_RDONLY)), 0, 1, 0));
+}

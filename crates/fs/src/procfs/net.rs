@@ -1,5 +1,6 @@
 //! `/proc/net` and `/proc/sys/net` (`proc(5)`): sockets, the loopback device, limits.
 
+use super::sysctl::setting;
 use crate::synth::Node;
 use chitin_abi::socket::{
     AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE,
@@ -203,10 +204,9 @@ pub(super) fn sys_net() -> Node {
 
 /// `/proc/sys/fs/inotify`.
 pub(super) fn sys_inotify() -> Node {
-    let number = |n: u32| Node::text(format!("{n}\n"));
     Node::dir(vec![
-        ("max_queued_events", number(16_384)),
-        ("max_user_instances", number(128)),
-        ("max_user_watches", number(65_536)),
+        ("max_queued_events", setting(|s| &s.inotify_events)),
+        ("max_user_instances", setting(|s| &s.inotify_instances)),
+        ("max_user_watches", setting(|s| &s.inotify_watches)),
     ])
 }

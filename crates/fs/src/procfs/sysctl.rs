@@ -1,10 +1,11 @@
 //! `/proc/sys` (`proc_sys(5)`): the parameters of this kernel. Few can be changed: the
-//! host name and what a program may set without any effect on others.
+//! host name, and limits of this kernel's own ([`Settings`]).
 
 use super::net;
 use crate::synth::Node;
 use chitin_abi::Errno;
 use chitin_kernel::task::Task;
+use chitin_kernel::{Setting, Settings};
 use std::sync::Arc;
 
 /// `CAP_SYS_ADMIN`.
@@ -14,6 +15,34 @@ const NAME_MAX: usize = 64;
 
 fn number(n: u64) -> Node {
     Node::text(format!("{n}\n"))
+}
+
+/// What was written as one number.
+fn parsed(text: &[u8]) -> Result<u64, Errno> {
+    let text = std::str::from_utf8(text).map_err(|_| Errno::EINVAL)?;
+    text.trim_end_matches('\0').trim().parse().map_err(|_| Errno::EINVAL)
+}
+
+/// A number that its owner may change, `rounded` to one that is possible.
+fn rounded(which: fn(&Settings) -> &Setting, round: fn(u64) -> u64) -> Node {
+    let show = Node::file(move |t| Ok(format!("{}\n", which(&t.kernel.settings).get()).into()));
+    show.stored_by(move |task, text| which(&task.kernel.settings).set(round(parsed(text)?)))
+}
+
+/// A number that may be changed as it is.
+pub(super) fn setting(which: fn(&Settings) -> &Setting) -> Node {
+    rounded(which, |n| n)
+}
+
+/// `vm.drop_caches`: which caches there are is the host's matter, and what is dropped here
+/// nobody could tell but by a clock. Programs write it before they measure.
+fn drop_caches() -> Node {
+    let show = Node::text("0\n");
+    let stored = show.stored_by(|_, text| match parsed(text)? {
+        1..=4 => Ok(()),
+        _ => Err(Errno::EINVAL),
+    });
+    stored.with_perm(0o200)
 }
 
 #[derive(Clone, Copy)]
@@ -103,7 +132,6 @@ fn uuid() -> Vec<u8> {
 }
 
 fn kernel() -> Node {
-    let pid_max = u64::from(chitin_kernel::task::PID_MAX.unsigned_abs());
     let mut entries = super::sysvipc::limits();
     entries.extend([
         ("cap_last_cap", number(40)),
@@ -116,7 +144,7 @@ fn kernel() -> Node {
         ("ostype", Node::text("Linux\n")),
         ("overflowgid", number(65_534)),
         ("overflowuid", number(65_534)),
-        ("pid_max", number(pid_max)),
+        ("pid_max", setting(|s| &s.pid_max)),
         (
             "random",
             Node::dir(vec![
@@ -143,6 +171,7 @@ fn kernel() -> Node {
 
 fn vm() -> Node {
     Node::dir(vec![
+        ("drop_caches", drop_caches()),
         ("legacy_va_layout", number(0)),
         ("max_map_count", number(65_000)),
         ("mmap_min_addr", number(65_536)),
@@ -159,10 +188,14 @@ fn fs() -> Node {
         ("file-max", number(1_048_576)),
         ("file-nr", Node::text("0\t0\t1048576\n")),
         ("inotify", net::sys_inotify()),
-        ("nr_open", number(1_048_576)),
+        ("nr_open", setting(|s| &s.nr_open)),
         ("overflowgid", number(65_534)),
         ("overflowuid", number(65_534)),
-        ("pipe-max-size", number(1_048_576)),
+        // A power of two pages, as in Linux.
+        (
+            "pipe-max-size",
+            rounded(|s| &s.pipe_max_size, |n| n.max(4096).checked_next_power_of_two().unwrap_or(n)),
+        ),
         ("protected_hardlinks", number(0)),
         ("protected_symlinks", number(0)),
         ("suid_dumpable", number(0)),

@@ -2,6 +2,7 @@
 //!
 //! Locks: one for the queue and the table of watches; each watch's mask is a leaf.
 
+use crate::Settings;
 use crate::sync::Mutex;
 use crate::vfs::notify::{self, Event, Watch};
 use crate::vfs::{FileCx, FileOps, InodeRef, IoDst};
@@ -13,12 +14,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-/// Most queued events (`fs.inotify.max_queued_events`).
-const MAX_QUEUED: usize = 16_384;
-/// Most instances of a sandbox (`fs.inotify.max_user_instances`).
-const MAX_INSTANCES: usize = 128;
-/// Most watches of a sandbox (`fs.inotify.max_user_watches`).
-const MAX_WATCHES: usize = 1 << 16;
 const HEADER: usize = size_of::<InotifyEvent>();
 
 struct Queued {
@@ -56,6 +51,8 @@ struct State {
     watches: BTreeMap<i32, (Arc<FileWatch>, InodeRef)>,
     queue: VecDeque<Queued>,
     bytes: usize,
+    /// Most events in the queue.
+    most: usize,
     last_wd: i32,
 }
 
@@ -82,7 +79,7 @@ impl State {
         }
         let short = !self.queue.is_empty() && chitin_hostsys::heap::is_short();
         let told = self.queue.back().is_some_and(|e| e.wd == -1);
-        let overflow = short || self.queue.len() >= MAX_QUEUED;
+        let overflow = short || self.queue.len() >= self.most;
         let event = match overflow {
             true if told => return,
             true => Queued { wd: -1, mask: IN_Q_OVERFLOW, cookie: 0, name: Box::default() },
@@ -137,16 +134,19 @@ impl Watch for FileWatch {
 
 impl Inotify {
     /// An instance without watches; `EMFILE` if there are too many.
-    pub fn new() -> Result<Self, Errno> {
-        if INSTANCES.fetch_add(1, Ordering::Relaxed) >= MAX_INSTANCES {
+    pub fn new(settings: &Settings) -> Result<Self, Errno> {
+        if INSTANCES.fetch_add(1, Ordering::Relaxed) >= settings.inotify_instances.count() {
             INSTANCES.fetch_sub(1, Ordering::Relaxed);
             return Err(Errno::EMFILE);
         }
-        Ok(Self(Arc::default()))
+        let shared = Shared::default();
+        shared.state.lock().most = settings.inotify_events.count();
+        Ok(Self(Arc::new(shared)))
     }
 
-    /// Watches a file, or changes what is asked of it (`inotify_add_watch(2)`).
-    pub fn add(&self, inode: InodeRef, mask: u32) -> Result<i32, Errno> {
+    /// Watches a file, or changes what is asked of it (`inotify_add_watch(2)`); `ENOSPC` if there
+    /// are `most` watches of all instances already.
+    pub fn add(&self, inode: InodeRef, mask: u32, most: usize) -> Result<i32, Errno> {
         let kept = mask & (IN_ALL_EVENTS | IN_ONESHOT | IN_EXCL_UNLINK);
         let mut state = self.0.state.lock();
         let known = state
@@ -162,7 +162,7 @@ impl Inotify {
             watch.mask.store(old | kept, Ordering::Relaxed);
             return Ok(watch.wd);
         }
-        if notify::count() >= MAX_WATCHES {
+        if notify::count() >= most {
             return Err(Errno::ENOSPC);
         }
         let wd = state.last_wd.checked_add(1).ok_or(Errno::ENOSPC)?;
@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn names_are_padded_and_repetitions_told_once() {
-        let mut state = State::default();
+        let mut state = State { most: 100, ..State::default() };
         state.push(queued(1, b"a"));
         state.push(queued(1, b"a"));
         state.push(queued(1, b"0123456789abcdef"));
@@ -280,11 +280,11 @@ mod tests {
 
     #[test]
     fn a_full_queue_says_so_once() {
-        let mut state = State::default();
-        for i in 0..MAX_QUEUED + 10 {
+        let mut state = State { most: 100, ..State::default() };
+        for i in 0..state.most + 10 {
             state.push(queued(1, i.to_string().as_bytes()));
         }
-        assert_eq!(state.queue.len(), MAX_QUEUED + 1);
+        assert_eq!(state.queue.len(), state.most + 1);
         assert_eq!(state.queue.back().map(|e| (e.wd, e.mask)), Some((-1, IN_Q_OVERFLOW)));
     }
 }

@@ -1,5 +1,5 @@
 //! Attributes: `stat(2)`, `statx(2)`, `access(2)`, `chmod(2)`, `chown(2)`,
-//! `utimensat(2)`, `truncate(2)`, `statfs(2)`, `xattr(7)`.
+//! `utimensat(2)`, `truncate(2)`, `statfs(2)`.
 
 use super::arg::UserPath;
 use super::path_of;
@@ -18,14 +18,14 @@ use chitin_abi::Errno;
 use chitin_abi::fs::*;
 use chitin_abi::time::{Timespec, Timeval};
 use chitin_platform::PathAsk;
-use chitin_usermem::{UserAddr, UserMemory, UserPtr};
+use chitin_usermem::UserPtr;
 use std::sync::Arc;
 
-fn empty(flags: u32) -> Empty {
+pub(super) fn empty(flags: u32) -> Empty {
     if flags & AT_EMPTY_PATH != 0 { Empty::Allowed } else { Empty::Refused }
 }
 
-fn last(flags: u32) -> Last {
+pub(super) fn last(flags: u32) -> Last {
     if flags & AT_SYMLINK_NOFOLLOW != 0 { Last::NoFollow } else { Last::Follow }
 }
 
@@ -68,7 +68,7 @@ pub(crate) fn file_attr(file: &File) -> Result<Attr, Errno> {
     }
 }
 
-fn inode_of(path: &Path) -> Result<&InodeRef, Errno> {
+pub(super) fn inode_of(path: &Path) -> Result<&InodeRef, Errno> {
     path.dentry.inode_ref().ok_or(Errno::ENOENT)
 }
 
@@ -157,7 +157,7 @@ fn look_ahead(cur: &CurrentTask, question: Question, ask: PathAsk, path: &[u8], 
 }
 
 /// A path argument; as in Linux 6.11 a null one with `AT_EMPTY_PATH` is an empty one.
-fn path_arg(cur: &CurrentTask, path: UserPath, flags: u32) -> Result<Vec<u8>, Errno> {
+pub(super) fn path_arg(cur: &CurrentTask, path: UserPath, flags: u32) -> Result<Vec<u8>, Errno> {
     if path.0.is_null() && flags & AT_EMPTY_PATH != 0 {
         return Ok(Vec::new());
     }
@@ -358,7 +358,7 @@ fn change_mode(cur: &CurrentTask, place: &Path, mode: u32) -> SysResult {
 }
 
 /// The place behind a descriptor of a named file.
-fn place_of(cur: &CurrentTask, fd: i32) -> Result<Path, Errno> {
+pub(super) fn place_of(cur: &CurrentTask, fd: i32) -> Result<Path, Errno> {
     let file = cur.file(fd)?;
     if file.flags() & O_PATH != 0 {
         return Err(Errno::EBADF);
@@ -631,154 +631,3 @@ pub fn fstatfs(cur: &mut CurrentTask, fd: i32, out: UserPtr<Statfs>) -> SysResul
         }
     }
 }
-
-/// Whose attributes a call of the xattr family means.
-#[derive(Clone, Copy)]
-enum Target {
-    Path(UserPath, Last),
-    Fd(i32),
-}
-
-/// A descriptor is looked at before the name of the attribute, a path after it.
-fn check_fd(cur: &CurrentTask, target: Target) -> Result<(), Errno> {
-    if let Target::Fd(fd) = target { place_of(cur, fd).map(drop) } else { Ok(()) }
-}
-
-fn target(cur: &CurrentTask, target: Target) -> Result<Path, Errno> {
-    match target {
-        Target::Path(path, last) => lookup(cur.task(), AT_FDCWD, &path_of(cur, path)?, last),
-        Target::Fd(fd) => place_of(cur, fd),
-    }
-}
-
-fn xattr_name(cur: &CurrentTask, name: UserPath) -> Result<Vec<u8>, Errno> {
-    let name = cur.mm().read_cstr(name.0, XATTR_NAME_MAX).map_err(|e| match e {
-        Errno::ENAMETOOLONG => Errno::ERANGE,
-        other => other,
-    })?;
-    if name.is_empty() {
-        return Err(Errno::ERANGE);
-    }
-    let known: [&[u8]; 4] = [b"user.", b"trusted.", b"security.", b"system."];
-    if known.iter().any(|p| name.starts_with(p)) { Ok(name) } else { Err(Errno::EOPNOTSUPP) }
-}
-
-/// Answers with as many bytes as fit; a size of 0 asks for the length.
-fn answer(cur: &CurrentTask, bytes: &[u8], out: UserAddr, size: usize) -> SysResult {
-    if size != 0 {
-        if bytes.len() > size {
-            return Err(Errno::ERANGE.into());
-        }
-        cur.mm().write(out, bytes)?;
-    }
-    Ok(bytes.len() as u64)
-}
-
-fn get(cur: &CurrentTask, t: Target, name: UserPath, out: UserAddr, size: usize) -> SysResult {
-    check_fd(cur, t)?;
-    let name = xattr_name(cur, name)?;
-    let value = inode_of(&target(cur, t)?)?.xattr_get(&name)?;
-    answer(cur, &value, out, size)
-}
-
-fn list(cur: &CurrentTask, t: Target, out: UserAddr, size: usize) -> SysResult {
-    let names = inode_of(&target(cur, t)?)?.xattr_list()?;
-    let mut bytes = Vec::new();
-    for name in names {
-        bytes.extend(name);
-        bytes.push(0);
-    }
-    answer(cur, &bytes, out, size)
-}
-
-fn may_change_xattr(cur: &CurrentTask, place: &Path, name: &[u8]) -> Result<InodeRef, Errno> {
-    writable_mount(place)?;
-    let inode = inode_of(place)?;
-    let attr = inode.attr()?;
-    let cred = cur.task().cred();
-    if name.starts_with(b"user.") {
-        if !matches!(attr.kind, FileType::Regular | FileType::Directory) {
-            return Err(Errno::EPERM);
-        }
-        permitted(&cred, &attr, Want::WRITE)?;
-    } else if name.starts_with(b"trusted.") || !owns(&cred, &attr) {
-        const CAP_SYS_ADMIN: u32 = 21;
-        if !cred.has_cap(CAP_SYS_ADMIN) {
-            return Err(Errno::EPERM);
-        }
-    }
-    Ok(inode.clone())
-}
-
-fn set(
-    cur: &CurrentTask,
-    t: Target,
-    name: UserPath,
-    value: UserAddr,
-    size: usize,
-    flags: u32,
-) -> SysResult {
-    if flags & !(XATTR_CREATE | XATTR_REPLACE) != 0 {
-        return Err(Errno::EINVAL.into());
-    }
-    check_fd(cur, t)?;
-    let name = xattr_name(cur, name)?;
-    if size > XATTR_SIZE_MAX {
-        return Err(Errno::E2BIG.into());
-    }
-    let mut bytes = vec![0; size];
-    cur.mm().read(value, &mut bytes)?;
-    let place = target(cur, t)?;
-    may_change_xattr(cur, &place, &name)?.xattr_set(&name, &bytes, flags)?;
-    notify::file_event(&place.dentry, IN_ATTRIB);
-    Ok(0)
-}
-
-fn remove(cur: &CurrentTask, t: Target, name: UserPath) -> SysResult {
-    check_fd(cur, t)?;
-    let name = xattr_name(cur, name)?;
-    let place = target(cur, t)?;
-    may_change_xattr(cur, &place, &name)?.xattr_remove(&name)?;
-    notify::file_event(&place.dentry, IN_ATTRIB);
-    Ok(0)
-}
-
-macro_rules! xattr_family {
-    ($get:ident $set:ident $list:ident $remove:ident, $who:ident: $ty:ty => $target:expr) => {
-        /// `getxattr(2)` and its kin.
-        pub fn $get(
-            cur: &mut CurrentTask,
-            $who: $ty,
-            name: UserPath,
-            value: UserAddr,
-            size: usize,
-        ) -> SysResult {
-            get(cur, $target, name, value, size)
-        }
-        /// `setxattr(2)` and its kin.
-        pub fn $set(
-            cur: &mut CurrentTask,
-            $who: $ty,
-            name: UserPath,
-            value: UserAddr,
-            size: usize,
-            flags: u32,
-        ) -> SysResult {
-            set(cur, $target, name, value, size, flags)
-        }
-        /// `listxattr(2)` and its kin.
-        pub fn $list(cur: &mut CurrentTask, $who: $ty, out: UserAddr, size: usize) -> SysResult {
-            list(cur, $target, out, size)
-        }
-        /// `removexattr(2)` and its kin.
-        pub fn $remove(cur: &mut CurrentTask, $who: $ty, name: UserPath) -> SysResult {
-            remove(cur, $target, name)
-        }
-    };
-}
-
-xattr_family!(getxattr setxattr listxattr removexattr,
-    path: UserPath => Target::Path(path, Last::Follow));
-xattr_family!(lgetxattr lsetxattr llistxattr lremovexattr,
-    path: UserPath => Target::Path(path, Last::NoFollow));
-xattr_family!(fgetxattr fsetxattr flistxattr fremovexattr, fd: i32 => Target::Fd(fd));

@@ -258,7 +258,11 @@ pub fn inotify_init1(cur: &mut CurrentTask, flags: u32) -> SysResult {
     if flags & !(IN_CLOEXEC | IN_NONBLOCK) != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let file = File::new(Box::new(Inotify::new()?), None, O_RDONLY | flags & O_NONBLOCK);
+    let file = File::new(
+        Box::new(Inotify::new(&cur.task().kernel.settings)?),
+        None,
+        O_RDONLY | flags & O_NONBLOCK,
+    );
     let fd = install(cur, file, flags & O_CLOEXEC != 0)?;
     Ok(u64::from(fd.unsigned_abs()))
 }
@@ -281,7 +285,8 @@ pub fn inotify_add_watch(cur: &mut CurrentTask, fd: i32, path: UserPath, mask: F
         return Err(Errno::ENOTDIR.into());
     }
     permitted(&cur.task().cred(), &inode.attr()?, Want::READ)?;
-    Ok(u64::from(inotify.add(inode, mask)?.unsigned_abs()))
+    let most = cur.task().kernel.settings.inotify_watches.count();
+    Ok(u64::from(inotify.add(inode, mask, most)?.unsigned_abs()))
 }
 
 /// `inotify_rm_watch(2)`.

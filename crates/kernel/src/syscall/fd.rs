@@ -5,7 +5,7 @@ use super::path_of;
 use crate::error::{Restart, SysError, SysResult};
 use crate::fd::{FdEntry, close_entry};
 use crate::net::SocketFile;
-use crate::pipe::{self, PipeEnd, Privileged};
+use crate::pipe::{self, PipeEnd};
 use crate::published::Question;
 use crate::task::CurrentTask;
 use crate::vfs::async_io::{Owner, set_async};
@@ -19,8 +19,6 @@ use chitin_abi::{Errno, Pod};
 use chitin_usermem::{UserAddr, UserMemory, UserPtr};
 use std::sync::Arc;
 
-/// `CAP_SYS_RESOURCE`.
-const CAP_SYS_RESOURCE: u32 = 24;
 /// `FIONCLEX`, `FIOCLEX`, `FIOASYNC`.
 const FIONCLEX: u32 = 0x5450;
 const FIOCLEX: u32 = 0x5451;
@@ -286,12 +284,8 @@ pub async fn fcntl(cur: &mut CurrentTask, fd: i32, cmd: u32, arg: u64) -> SysRes
         }
         F_SETPIPE_SZ => {
             let end = file.ops_as::<PipeEnd>().ok_or(Errno::EBADF)?;
-            let privileged = match cur.task().cred().has_cap(CAP_SYS_RESOURCE) {
-                true => Privileged::Yes,
-                false => Privileged::No,
-            };
             let size = usize::try_from(arg & 0xffff_ffff).unwrap_or(usize::MAX);
-            Ok(end.set_capacity(size, privileged)? as u64)
+            Ok(end.set_capacity(size, pipe::limit(cur.task()))? as u64)
         }
         F_GETLK | F_SETLK | F_SETLKW | F_OFD_GETLK | F_OFD_SETLK | F_OFD_SETLKW => {
             super::locks::fcntl(cur, &file, cmd, UserPtr::new(UserAddr(arg))).await
@@ -360,7 +354,8 @@ pub fn pipe2(cur: &mut CurrentTask, fds: UserAddr, flags: u32) -> SysResult {
         return Err(Errno::EINVAL.into());
     }
     let cred = cur.task().cred();
-    let (read, write) = pipe::pipe(flags & (O_NONBLOCK | O_DIRECT), (cred.fsuid, cred.fsgid));
+    let (owner, most) = ((cred.fsuid, cred.fsgid), pipe::limit(cur.task()));
+    let (read, write) = pipe::pipe(flags & (O_NONBLOCK | O_DIRECT), owner, most);
     let cloexec = flags & O_CLOEXEC != 0;
     let first = install(cur, read, cloexec)?;
     let files = cur.task().files();

@@ -1,7 +1,7 @@
 //! Tests of the calls on descriptors, data, locks and mounts.
 
 use super::arg::UserPath;
-use super::{attr, dir, fd as fds, locks, memfd, mount, rw, splice};
+use super::{attr, dir, fd as fds, locks, memfd, mount, rw, splice, xattr};
 use crate::cred::Cred;
 use crate::error::SysResult;
 use crate::testing::{Guest, MemFs, errno, fd, now, waits};
@@ -454,11 +454,11 @@ fn attributes_are_checked_and_shown() {
     let st = st.read(&**g.cur.mm()).unwrap();
     assert_eq!((st.st_atime, st.st_mtime, st.st_mode & 0o7777), (5, 6, 0o4750));
     let (name, value) = (g.path("user.x"), g.put(b"v"));
-    attr::fsetxattr(&mut g.cur, f, name, value, 1, 0).unwrap();
+    xattr::fsetxattr(&mut g.cur, f, name, value, 1, 0).unwrap();
     let list = g.alloc(16);
-    assert_eq!(attr::flistxattr(&mut g.cur, f, list, 16), Ok(7));
+    assert_eq!(xattr::flistxattr(&mut g.cur, f, list, 16), Ok(7));
     assert_eq!(g.bytes(list, 7), b"user.x\0");
-    assert_eq!(errno(attr::flistxattr(&mut g.cur, f, list, 3)), Errno::ERANGE);
+    assert_eq!(errno(xattr::flistxattr(&mut g.cur, f, list, 3)), Errno::ERANGE);
     let name = g.path("strange.x");
-    assert_eq!(errno(attr::fgetxattr(&mut g.cur, f, name, list, 3)), Errno::EOPNOTSUPP);
+    assert_eq!(errno(xattr::fgetxattr(&mut g.cur, f, name, list, 3)), Errno::EOPNOTSUPP);
 }

@@ -33,6 +33,7 @@ mod table;
 pub mod time;
 pub mod timers;
 pub mod trace;
+pub mod xattr;
 
 pub use markdown::markdown;
 pub use table::{TABLE, dispatch};

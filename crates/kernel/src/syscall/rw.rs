@@ -574,7 +574,13 @@ pub fn sync_file_range(cur: &mut CurrentTask, fd: i32, at: i64, len: i64, flags:
     if flags & !7 != 0 || at < 0 || len < 0 || at.checked_add(len).is_none() {
         return Err(Errno::EINVAL.into());
     }
-    if file.ops().seekable() { Ok(0) } else { Err(Errno::ESPIPE.into()) }
+    let inode = file.path().and_then(|p| p.dentry.inode()).ok_or(Errno::ESPIPE)?;
+    match inode.file_type() {
+        FileType::Regular | FileType::Directory | FileType::Symlink | FileType::BlockDevice => {
+            Ok(0)
+        }
+        _ => Err(Errno::ESPIPE.into()),
+    }
 }
 
 /// `fadvise64(2)`: checked, without an effect.

@@ -259,7 +259,8 @@ pub async fn splice(
     }
     pipes_differ(&from, &to)?;
     let inode = from.file.path().and_then(|p| p.dentry.inode());
-    if inode.is_some_and(|i| i.file_type() == FileType::Directory) {
+    let directory = inode.is_some_and(|i| i.file_type() == FileType::Directory);
+    if directory || !from.file.ops().takes_splice() {
         return Err(Errno::EINVAL.into());
     }
     if to.pipe().is_none() && (to.file.flags() & O_APPEND != 0 || !to.file.ops().takes_splice()) {

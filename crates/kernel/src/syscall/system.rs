@@ -372,7 +372,7 @@ pub fn prlimit64(
             if wanted.max > before.max && !privileged {
                 return Err(Errno::EPERM.into());
             }
-            if resource == RLIMIT_NOFILE && wanted.max > 1_048_576 {
+            if resource == RLIMIT_NOFILE && wanted.max > cur.task().kernel.settings.nr_open.get() {
                 return Err(Errno::EPERM.into());
             }
             *slot = wanted;

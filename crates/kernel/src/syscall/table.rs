@@ -120,18 +120,18 @@ syscalls! {
     165 sync mount(source: UserPath, target: UserPath, fstype: UserPath, flags: u64, data: UserAddr) = super::mount::mount, Partial, "one namespace, no propagation";
     166 sync umount2(target: UserPath, flags: u32) = super::mount::umount2, Partial, "no MNT_EXPIRE";
     161 sync chroot(path: UserPath) = super::dir::chroot, Full, "";
-    188 sync setxattr(path: UserPath, name: UserPath, value: UserAddr, size: usize, flags: u32) = super::attr::setxattr, Full, "";
-    189 sync lsetxattr(path: UserPath, name: UserPath, value: UserAddr, size: usize, flags: u32) = super::attr::lsetxattr, Full, "";
-    190 sync fsetxattr(fd: i32, name: UserPath, value: UserAddr, size: usize, flags: u32) = super::attr::fsetxattr, Full, "";
-    191 sync getxattr(path: UserPath, name: UserPath, value: UserAddr, size: usize) = super::attr::getxattr, Full, "";
-    192 sync lgetxattr(path: UserPath, name: UserPath, value: UserAddr, size: usize) = super::attr::lgetxattr, Full, "";
-    193 sync fgetxattr(fd: i32, name: UserPath, value: UserAddr, size: usize) = super::attr::fgetxattr, Full, "";
-    194 sync listxattr(path: UserPath, list: UserAddr, size: usize) = super::attr::listxattr, Full, "";
-    195 sync llistxattr(path: UserPath, list: UserAddr, size: usize) = super::attr::llistxattr, Full, "";
-    196 sync flistxattr(fd: i32, list: UserAddr, size: usize) = super::attr::flistxattr, Full, "";
-    197 sync removexattr(path: UserPath, name: UserPath) = super::attr::removexattr, Full, "";
-    198 sync lremovexattr(path: UserPath, name: UserPath) = super::attr::lremovexattr, Full, "";
-    199 sync fremovexattr(fd: i32, name: UserPath) = super::attr::fremovexattr, Full, "";
+    188 sync setxattr(path: UserPath, name: UserPath, value: UserAddr, size: usize, flags: u32) = super::xattr::setxattr, Full, "";
+    189 sync lsetxattr(path: UserPath, name: UserPath, value: UserAddr, size: usize, flags: u32) = super::xattr::lsetxattr, Full, "";
+    190 sync fsetxattr(fd: i32, name: UserPath, value: UserAddr, size: usize, flags: u32) = super::xattr::fsetxattr, Full, "";
+    191 sync getxattr(path: UserPath, name: UserPath, value: UserAddr, size: usize) = super::xattr::getxattr, Full, "";
+    192 sync lgetxattr(path: UserPath, name: UserPath, value: UserAddr, size: usize) = super::xattr::lgetxattr, Full, "";
+    193 sync fgetxattr(fd: i32, name: UserPath, value: UserAddr, size: usize) = super::xattr::fgetxattr, Full, "";
+    194 sync listxattr(path: UserPath, list: UserAddr, size: usize) = super::xattr::listxattr, Full, "";
+    195 sync llistxattr(path: UserPath, list: UserAddr, size: usize) = super::xattr::llistxattr, Full, "";
+    196 sync flistxattr(fd: i32, list: UserAddr, size: usize) = super::xattr::flistxattr, Full, "";
+    197 sync removexattr(path: UserPath, name: UserPath) = super::xattr::removexattr, Full, "";
+    198 sync lremovexattr(path: UserPath, name: UserPath) = super::xattr::lremovexattr, Full, "";
+    199 sync fremovexattr(fd: i32, name: UserPath) = super::xattr::fremovexattr, Full, "";
     217 sync getdents64(fd: i32, dirp: UserAddr, count: u32) = super::dir::getdents64, Full, "";
     235 sync utimes(path: UserPath, times: UserPtr<[Timeval; 2]>) = super::attr::utimes, Full, "";
     258 sync mkdirat(dirfd: i32, path: UserPath, mode: u32) = super::dir::mkdirat, Full, "";
@@ -154,6 +154,10 @@ syscalls! {
     332 sync statx(dirfd: i32, path: UserPath, flags: u32, mask: u32, statxbuf: UserPtr<Statx>) = super::attr::statx, Full, "";
     439 sync faccessat2(dirfd: i32, path: UserPath, mode: u32, flags: u32) = super::attr::faccessat2, Full, "";
     452 sync fchmodat2(dirfd: i32, path: UserPath, mode: u32, flags: u32) = super::attr::fchmodat2, Full, "";
+    463 sync setxattrat(dirfd: i32, path: UserPath, flags: u32, name: UserPath, args: UserAddr, size: usize) = super::xattr::setxattrat, Full, "";
+    464 sync getxattrat(dirfd: i32, path: UserPath, flags: u32, name: UserPath, args: UserAddr, size: usize) = super::xattr::getxattrat, Full, "";
+    465 sync listxattrat(dirfd: i32, path: UserPath, flags: u32, list: UserAddr, size: usize) = super::xattr::listxattrat, Full, "";
+    466 sync removexattrat(dirfd: i32, path: UserPath, flags: u32, name: UserPath) = super::xattr::removexattrat, Full, "";
 
     // --- pipes, events, poll ---
     7 async poll(fds: UserAddr, nfds: u32, timeout: i32) = super::polling::poll, Full, "";

@@ -1,6 +1,8 @@
 //! New threads and processes (`clone(2)`), and the first one.
 
-use super::{CurrentTask, ExitWords, FsContext, Pid, PidFd, Process, Task, Vfork, run, work};
+use super::{
+    CurrentTask, ExitWords, FsContext, PID_MAX, Pid, PidFd, Process, Task, Vfork, run, work,
+};
 use crate::cred::Cred;
 use crate::error::SysError;
 use crate::fd::{FdEntry, FdTable};
@@ -70,7 +72,8 @@ pub async fn clone_task(cur: &mut CurrentTask, request: CloneRequest) -> Result<
     if chitin_hostsys::heap::is_short() {
         return Err(Errno::ENOMEM.into());
     }
-    let pid = kernel.pids.reserve(kernel.max_tasks)?;
+    let most = Pid::try_from(kernel.settings.pid_max.get()).unwrap_or(PID_MAX);
+    let pid = kernel.pids.reserve(kernel.max_tasks, most)?;
     let mut number = Number { kernel: kernel.clone(), pid, used: false };
     let fp = cur.fp_state().await?;
     let mm = if request.has(CLONE_VM) {
@@ -269,7 +272,7 @@ pub fn spawn_init<E>(
     config: InitConfig,
     exec: impl FnOnce(&Arc<Task>) -> Result<(Arc<Mm>, Box<dyn Context>), E>,
 ) -> Result<Arc<Task>, E> {
-    let pid = kernel.pids.reserve(usize::MAX).unwrap_or(1);
+    let pid = kernel.pids.reserve(usize::MAX, PID_MAX).unwrap_or(1);
     let process = Process::new(pid, 0, config.limits);
     let signals = TaskSignals::blocking(config.blocked);
     let task = Arc::new(Task {

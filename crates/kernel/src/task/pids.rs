@@ -71,15 +71,15 @@ impl PidTable {
         self.tables.read().last
     }
 
-    /// Takes a number for a new task; `EAGAIN` if there are `limit` tasks already.
-    pub(super) fn reserve(&self, limit: usize) -> Result<Pid, Errno> {
+    /// Takes a number below `most` for a new task; `EAGAIN` if there are `limit` tasks already.
+    pub(super) fn reserve(&self, limit: usize, most: Pid) -> Result<Pid, Errno> {
         let mut tables = self.tables.write();
         if tables.count >= limit {
             return Err(Errno::EAGAIN);
         }
         let mut pid = tables.last;
-        for _ in 0..PID_MAX {
-            pid = if pid >= PID_MAX - 1 { RESERVED } else { pid + 1 };
+        for _ in 0..most {
+            pid = if pid >= most - 1 { RESERVED } else { pid + 1 };
             if !tables.tasks.contains_key(&pid) && !tables.processes.contains_key(&pid) {
                 tables.last = pid;
                 tables.count += 1;

@@ -96,8 +96,10 @@ pub(super) fn master(pty: &Arc<Pty>, cx: FileCx<'_>, cmd: u32, arg: u64) -> Resu
 /// Requests of the slave.
 pub(super) fn slave(pty: &Arc<Pty>, cx: FileCx<'_>, cmd: u32, arg: u64) -> Result<u64, Errno> {
     match cmd {
-        TCSETS | TCSETSW | TCSETSF | TCSETS2 | TCSETSW2 | TCSETSF2 | TCFLSH | TCXONC | TCSBRK
-        | TIOCSETD => check_job(cx.task, &**pty, SIGTTOU)?,
+        TCSETS | TCSETSW | TCSETSF | TCSETS2 | TCSETSW2 | TCSETSF2 | TCSETA | TCSETAW | TCSETAF
+        | TCFLSH | TCXONC | TCSBRK | TCSBRKP | TIOCSBRK | TIOCCBRK | TIOCSETD => {
+            check_job(cx.task, &**pty, SIGTTOU)?
+        }
         _ => {}
     }
     match cmd {
@@ -151,6 +153,21 @@ fn common(pty: &Arc<Pty>, cx: FileCx<'_>, cmd: u32, arg: u64) -> Result<u64, Err
             pty.announce();
             Ok(0)
         }
+        TCGETA => {
+            let termios = *pty.state.lock().discipline.termios();
+            store(cx, arg, &short(&termios))
+        }
+        TCSETA | TCSETAW | TCSETAF => {
+            let wanted = fetch::<Termio>(cx, arg)?;
+            let how = if cmd == TCSETAF { Setting::Flush } else { Setting::Keep };
+            {
+                let mut state = pty.state.lock();
+                let termios = merged(state.discipline.termios(), &wanted);
+                state.discipline.set(&termios, None, how);
+            }
+            pty.announce();
+            Ok(0)
+        }
         TIOCGWINSZ => {
             let window = pty.state.lock().window;
             store(cx, arg, &window)
@@ -171,7 +188,8 @@ fn common(pty: &Arc<Pty>, cx: FileCx<'_>, cmd: u32, arg: u64) -> Result<u64, Err
             let on = pty.state.lock().exclusive;
             store(cx, arg, &i32::from(on))
         }
-        TCSBRK => Ok(0),
+        // There is no line that could be held; what was written is with the other side.
+        TCSBRK | TCSBRKP | TIOCSBRK | TIOCCBRK => Ok(0),
         TIOCGETD => store(cx, arg, &0_i32),
         TIOCSETD if fetch::<i32>(cx, arg)? == 0 => Ok(0),
         TIOCSETD => Err(Errno::EINVAL),
@@ -181,6 +199,37 @@ fn common(pty: &Arc<Pty>, cx: FileCx<'_>, cmd: u32, arg: u64) -> Result<u64, Err
             cx.task.kernel.gap(&format!("ioctl {other:#x} of a pseudoterminal"));
             Err(Errno::ENOTTY)
         }
+    }
+}
+
+/// The lower halves of the flags and the first characters.
+fn short(termios: &Termios) -> Termio {
+    let half = |flags: u32| u16::try_from(flags & 0xffff).unwrap_or(0);
+    let mut c_cc = [0; 8];
+    c_cc.iter_mut().zip(termios.c_cc).for_each(|(to, from)| *to = from);
+    Termio {
+        c_iflag: half(termios.c_iflag),
+        c_oflag: half(termios.c_oflag),
+        c_cflag: half(termios.c_cflag),
+        c_lflag: half(termios.c_lflag),
+        c_line: termios.c_line,
+        c_cc,
+        pad: 0,
+    }
+}
+
+/// What is set where only the lower halves are given.
+fn merged(termios: &Termios, wanted: &Termio) -> Termios {
+    let half = |old: u32, new: u16| old & !0xffff | u32::from(new);
+    let mut c_cc = termios.c_cc;
+    c_cc.iter_mut().zip(wanted.c_cc).for_each(|(to, from)| *to = from);
+    Termios {
+        c_iflag: half(termios.c_iflag, wanted.c_iflag),
+        c_oflag: half(termios.c_oflag, wanted.c_oflag),
+        c_cflag: half(termios.c_cflag, wanted.c_cflag),
+        c_lflag: half(termios.c_lflag, wanted.c_lflag),
+        c_line: wanted.c_line,
+        c_cc,
     }
 }
 

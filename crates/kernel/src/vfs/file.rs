@@ -150,7 +150,7 @@ pub trait FileOps: Any + Send + Sync {
         false
     }
 
-    /// Whether `splice(2)` writes to it.
+    /// Whether `splice(2)` reads from it and writes to it.
     fn takes_splice(&self) -> bool {
         true
     }
