@@ -48,7 +48,7 @@ make -j2 > log; ./prog; echo $?; wc -l < log; make -j2; touch -d '2030-01-01' f3
         250,
         100_000,
         r#"src=$(python3 -c 'import os; print(os.path.dirname(os.__file__))'); mkdir lib; cd $src; find . -name '*.py' ! -path '*/test/*' ! -path '*/site-packages/*' ! -path '*/dist-packages/*' | sort | head -$N | tar cf - -T - | tar xf - -C "$OLDPWD/lib"; cd "$OLDPWD"
-python3 -m compileall -q -j2 --invalidation-mode unchecked-hash lib; echo $?; find lib -name '*.pyc' | wc -l; find lib -name '*.pyc' | sort | xargs sha256sum | sha256sum; python3 -c 'import sys; sys.path.insert(0, "lib"); import argparse, ast; print(argparse.__file__.startswith("lib"), len(ast.dump(ast.parse("a=1"))))'"#,
+python3 -m compileall -q -j2 --invalidation-mode unchecked-hash lib > out; echo $?; sort out; find lib -name '*.pyc' | wc -l; find lib -name '*.pyc' | sort | xargs sha256sum | sha256sum; python3 -c 'import sys; sys.path.insert(0, "lib"); import argparse, ast; print(argparse.__file__.startswith("lib"), len(ast.dump(ast.parse("a=1"))))'"#,
     ),
     (
         "scripts_over_a_100_mb_file",
