@@ -10,6 +10,7 @@
     reason = "constants and fields carry the names of Linux; the sections cite the man pages"
 )]
 
+pub mod aio;
 pub mod elf;
 pub mod errno;
 pub mod fs;

@@ -83,6 +83,8 @@ pub struct Kernel {
     pub dentries: crate::vfs::DentryCache,
     /// Threads that wait for words of memory.
     pub futexes: FutexTable,
+    /// What contexts of asynchronous requests use.
+    pub aio: Arc<crate::aio::Usage>,
     /// What sockets share.
     pub net: crate::net::NetState,
     /// Objects of System V IPC.
@@ -144,6 +146,7 @@ impl Kernel {
             rename: Mutex::default(),
             dentries: crate::vfs::DentryCache::default(),
             futexes: FutexTable::default(),
+            aio: Arc::default(),
             net: crate::net::NetState::default(),
             ipc: crate::ipc::IpcState::default(),
             signal_event: WaitQueue::new(),

@@ -36,6 +36,7 @@
 )]
 
 mod activity;
+pub mod aio;
 pub mod changes;
 pub mod cred;
 pub mod dump;

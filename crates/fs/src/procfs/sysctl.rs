@@ -185,6 +185,8 @@ fn vm() -> Node {
 
 fn fs() -> Node {
     Node::dir(vec![
+        ("aio-max-nr", number(chitin_kernel::aio::MOST_EVENTS)),
+        ("aio-nr", Node::file(|t| Ok(format!("{}\n", t.kernel.aio.events()).into()))),
         ("file-max", number(1_048_576)),
         ("file-nr", Node::text("0\t0\t1048576\n")),
         ("inotify", net::sys_inotify()),

@@ -141,6 +141,7 @@ impl Mm {
             foreign: AtomicBool::new(self.is_foreign()),
             dumpable: AtomicBool::new(self.is_dumpable()),
             dump_filter: AtomicU32::new(self.dump_filter()),
+            aio: std::sync::OnceLock::new(),
             _charge: Some(charge),
         });
         child.apply_later(&ops, held)?;

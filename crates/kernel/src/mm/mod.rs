@@ -115,6 +115,8 @@ pub struct Mm {
     dumpable: AtomicBool,
     /// Which areas a core file has.
     dump_filter: AtomicU32,
+    /// Contexts of asynchronous requests, which end with it.
+    pub(crate) aio: OnceLock<crate::aio::Contexts>,
     /// What the host needs for it, if it is a copy.
     _charge: Option<chitin_usermem::Charge>,
 }
@@ -160,6 +162,7 @@ impl Mm {
             foreign: AtomicBool::new(false),
             dumpable: AtomicBool::new(true),
             dump_filter: AtomicU32::new(dumped::DEFAULT_FILTER),
+            aio: OnceLock::new(),
             _charge: None,
             published: OnceLock::new(),
         })

@@ -92,6 +92,7 @@ impl Mm {
                 f if f & flag::HEAP != 0 => Some("[heap]"),
                 f if f & flag::STACK != 0 => Some("[stack]"),
                 f if f & flag::VDSO != 0 => Some("[vdso]"),
+                f if f & flag::AIO != 0 => Some("/[aio] (deleted)"),
                 _ => None,
             };
             let file = vma

@@ -133,6 +133,8 @@ pub mod flag {
     pub const VDSO: u32 = 128;
     /// `MAP_GROWSDOWN`: an access below makes it longer.
     pub const GROWS: u32 = 256;
+    /// Stands for a context of asynchronous requests (`io_setup(2)`).
+    pub const AIO: u32 = 2048;
     /// Was left to both by a fork: neither may go on with what is behind it in its block.
     pub const COMMON: u32 = 1024;
 }

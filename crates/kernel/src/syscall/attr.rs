@@ -588,7 +588,7 @@ pub fn truncate(cur: &mut CurrentTask, path: UserPath, len: i64) -> SysResult {
     permitted(&cur.task().cred(), &inode.attr()?, Want::WRITE)?;
     let _writing = Writing::begin(inode)?;
     super::rw::limit_size(cur, inode, size)?;
-    super::rw::drop_privileges(cur, inode)?;
+    super::rw::drop_privileges(cur.task(), inode)?;
     resize(cur.task(), inode, size)?;
     notify::file_event(&place.dentry, IN_MODIFY);
     Ok(0)

@@ -54,7 +54,7 @@ async fn send(
         && stream
         && flags & MSG_NOSIGNAL == 0
     {
-        broken_pipe(cur);
+        broken_pipe(cur.task());
     }
     match result {
         Ok(n) => Ok((n as u64).max(done)),

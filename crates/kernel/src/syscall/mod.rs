@@ -1,6 +1,7 @@
 //! System calls: the table, typed arguments, and one file of thin handlers per
 //! family. A handler validates in Linux's order and calls its subsystem.
 
+pub mod aio;
 pub mod arg;
 pub mod attr;
 pub mod decode;

@@ -3,11 +3,11 @@
 use super::memfd::Seals;
 use crate::error::{SysError, SysResult};
 use crate::signal::{SigInfo, send_to_task};
-use crate::task::CurrentTask;
+use crate::task::{CurrentTask, Task};
 use crate::time::Deadline;
 use crate::vfs::access::CAP_FSETID;
 use crate::vfs::open::resize;
-use crate::vfs::{File, FileType, InodeRef, IoDst, IoSrc, SetAttr, UserSegment, notify};
+use crate::vfs::{File, FileCx, FileType, InodeRef, IoDst, IoSrc, SetAttr, UserSegment, notify};
 use crate::wait::{Events, WaitError};
 use chitin_abi::Errno;
 use chitin_abi::fs::*;
@@ -26,7 +26,7 @@ pub(super) fn count(n: usize) -> SysResult {
     Ok(n as u64)
 }
 
-fn position(offset: i64) -> Result<u64, Errno> {
+pub(super) fn position(offset: i64) -> Result<u64, Errno> {
     u64::try_from(offset).map_err(|_| Errno::EINVAL)
 }
 
@@ -51,18 +51,18 @@ pub(super) fn segments(
     Ok(out)
 }
 
-fn one(buf: UserAddr, len: usize) -> [UserSegment; 1] {
+pub(super) fn one(buf: UserAddr, len: usize) -> [UserSegment; 1] {
     [(buf, len.min(RW_MAX))]
 }
 
 /// Reads from a file at `at`, or at its position.
 pub(crate) fn read_once(
-    cur: &CurrentTask,
+    task: &Arc<Task>,
     file: &File,
     dst: &mut IoDst<'_>,
     at: Option<u64>,
 ) -> Result<usize, Errno> {
-    let cx = cur.file_cx(file);
+    let cx = FileCx { task, file };
     match at {
         Some(at) => file.ops().read(cx, dst, at),
         None if file.ops().seekable() => {
@@ -76,20 +76,20 @@ pub(crate) fn read_once(
 }
 
 /// Cuts a write of a regular file at `RLIMIT_FSIZE`, and refuses what a seal forbids.
-fn limit_write(cur: &CurrentTask, file: &File, src: &mut IoSrc<'_>, at: u64) -> Result<(), Errno> {
+fn limit_write(task: &Arc<Task>, file: &File, src: &mut IoSrc<'_>, at: u64) -> Result<(), Errno> {
     let Some(inode) = file.path().and_then(|p| p.dentry.inode_ref()) else { return Ok(()) };
     if inode.file_type() != FileType::Regular {
         return Ok(());
     }
     Seals::allow_write(inode, at, src.remaining() as u64)?;
-    drop_privileges(cur, inode)?;
+    drop_privileges(task, inode)?;
     let end = at.checked_add(src.remaining() as u64).filter(|&e| i64::try_from(e).is_ok());
-    let limit = cur.task().process.limit(RLIMIT_FSIZE).min(i64::MAX.unsigned_abs());
+    let limit = task.process.limit(RLIMIT_FSIZE).min(i64::MAX.unsigned_abs());
     if end.is_some_and(|end| end <= limit) || src.remaining() == 0 {
         return Ok(());
     }
     if at >= limit {
-        return Err(too_large(cur));
+        return Err(too_large(task));
     }
     src.truncate(usize::try_from(limit - at).unwrap_or(usize::MAX));
     Ok(())
@@ -97,8 +97,8 @@ fn limit_write(cur: &CurrentTask, file: &File, src: &mut IoSrc<'_>, at: u64) -> 
 
 /// Whoever writes to a program without `CAP_FSETID` takes its set-user-ID bit away,
 /// and set-group-ID where the group may execute it (`chmod(2)`).
-pub(super) fn drop_privileges(cur: &CurrentTask, inode: &InodeRef) -> Result<(), Errno> {
-    if cur.task().cred.read().has_cap(CAP_FSETID) {
+pub(super) fn drop_privileges(task: &Task, inode: &InodeRef) -> Result<(), Errno> {
+    if task.cred.read().has_cap(CAP_FSETID) {
         return Ok(());
     }
     let perm = inode.attr()?.perm;
@@ -113,8 +113,7 @@ pub(super) fn drop_privileges(cur: &CurrentTask, inode: &InodeRef) -> Result<(),
 }
 
 /// `SIGXFSZ` and `EFBIG`.
-fn too_large(cur: &CurrentTask) -> Errno {
-    let task = cur.task();
+fn too_large(task: &Arc<Task>) -> Errno {
     send_to_task(task, SigInfo::user(SIGXFSZ, 0, task.process.pid, task.cred().uid));
     Errno::EFBIG
 }
@@ -122,20 +121,20 @@ fn too_large(cur: &CurrentTask) -> Errno {
 /// Refuses a size beyond `RLIMIT_FSIZE` or a seal.
 pub(super) fn limit_size(cur: &CurrentTask, inode: &InodeRef, size: u64) -> Result<(), Errno> {
     if size > cur.task().process.limit(RLIMIT_FSIZE) {
-        return Err(too_large(cur));
+        return Err(too_large(cur.task()));
     }
     Seals::allow_size(inode, size)
 }
 
 /// Writes to a file at `at`, at its position, or at its end.
-fn write_where(
-    cur: &CurrentTask,
+pub(crate) fn write_once(
+    task: &Arc<Task>,
     file: &File,
     src: &mut IoSrc<'_>,
     at: Option<u64>,
     append: bool,
 ) -> Result<usize, Errno> {
-    let cx = cur.file_cx(file);
+    let cx = FileCx { task, file };
     let ops = file.ops();
     if !ops.seekable() {
         return ops.write(cx, src, at.unwrap_or(0));
@@ -143,7 +142,7 @@ fn write_where(
     if append {
         let mut pos = file.pos.lock();
         let size = file.path().and_then(|p| p.dentry.inode_ref()).map(|i| i.attr());
-        limit_write(cur, file, src, size.transpose()?.map_or(0, |a| a.size))?;
+        limit_write(task, file, src, size.transpose()?.map_or(0, |a| a.size))?;
         let (end, n) = ops.write_append(cx, src)?;
         if at.is_none() {
             *pos = end;
@@ -152,12 +151,12 @@ fn write_where(
     }
     match at {
         Some(at) => {
-            limit_write(cur, file, src, at)?;
+            limit_write(task, file, src, at)?;
             ops.write(cx, src, at)
         }
         None => {
             let mut pos = file.pos.lock();
-            limit_write(cur, file, src, *pos)?;
+            limit_write(task, file, src, *pos)?;
             let n = ops.write(cx, src, file.transfer_position(*pos))?;
             *pos += n as u64;
             Ok(n)
@@ -167,17 +166,17 @@ fn write_where(
 
 /// How a transfer is done, besides what the description says (`preadv2(2)`).
 #[derive(Clone, Copy, Default)]
-pub(super) struct Io {
+pub(crate) struct Io {
     /// Offset; `None` is the file's position.
-    pub(super) at: Option<u64>,
+    pub(crate) at: Option<u64>,
     /// `RWF_NOWAIT`.
-    pub(super) nowait: bool,
+    pub(crate) nowait: bool,
     /// `RWF_APPEND`.
-    pub(super) append: bool,
+    pub(crate) append: bool,
     /// `RWF_SYNC`, `RWF_DSYNC`.
-    pub(super) sync: bool,
+    pub(crate) sync: bool,
     /// Done when some bytes have moved.
-    pub(super) some: bool,
+    pub(crate) some: bool,
 }
 
 impl Io {
@@ -187,8 +186,7 @@ impl Io {
 }
 
 /// Tells a writer that nobody reads.
-pub(super) fn broken_pipe(cur: &CurrentTask) {
-    let task = cur.task();
+pub(crate) fn broken_pipe(task: &Arc<Task>) {
     let info = SigInfo::user(SIGPIPE, 0, task.process.pid, task.cred().uid);
     send_to_task(task, info);
 }
@@ -215,7 +213,7 @@ async fn read_waiting(
         let limit = file.ops().io_rules().read_timeout;
         let deadline = patience.or(limit).map(Deadline::after);
         let read = cur.block_on(&**file, Events::READABLE, deadline, |cur| {
-            match read_once(cur, file, dst, at) {
+            match read_once(cur.task(), file, dst, at) {
                 // The time between two bytes begins anew with each.
                 Err(Errno::EAGAIN) if patience.is_some() && dst.done() > before => Ok(None),
                 other => other.map(Some),
@@ -245,21 +243,31 @@ pub(super) async fn do_read(
     if !file.readable() || file.flags() & O_PATH != 0 {
         return Err(Errno::EBADF.into());
     }
+    read_file(cur, &file, segments, io).await
+}
+
+/// Reads from a file that is open for it.
+pub(crate) async fn read_file(
+    cur: &mut CurrentTask,
+    file: &Arc<File>,
+    segments: &[UserSegment],
+    io: Io,
+) -> SysResult {
     let mm = cur.mm().clone();
     let mut dst = IoDst::user(&mm, segments);
-    let result = match read_once(cur, &file, &mut dst, io.at) {
+    let result = match read_once(cur.task(), file, &mut dst, io.at) {
         Err(Errno::EAGAIN) if !io.nowait && !file.nonblocking() => {
-            read_waiting(cur, &file, &mut dst, io.at).await
+            read_waiting(cur, file, &mut dst, io.at).await
         }
         other => other.map_err(WaitError::Errno),
     };
     if dst.done() > 0 {
-        notify::open_file_event(&file, IN_ACCESS);
+        notify::open_file_event(file, IN_ACCESS);
     }
     match result {
         Ok(n) => count(n.max(dst.done())),
         Err(_) if dst.done() > 0 => count(dst.done()),
-        Err(WaitError::Errno(Errno::EINVAL)) if is_kind(&file, FileType::Directory) => {
+        Err(WaitError::Errno(Errno::EINVAL)) if is_kind(file, FileType::Directory) => {
             Err(Errno::EISDIR.into())
         }
         Err(e) => Err(e.into()),
@@ -285,11 +293,11 @@ async fn write_with(
     let before = src.done();
     let append = io.append || file.flags() & O_APPEND != 0;
     let result = if io.nowait || file.nonblocking() {
-        write_where(cur, file, src, io.at, append).map_err(WaitError::Errno)
+        write_once(cur.task(), file, src, io.at, append).map_err(WaitError::Errno)
     } else {
         let limit = file.ops().io_rules().write_timeout;
         let write = cur.block_on(&**file, Events::WRITABLE, limit.map(Deadline::after), |cur| {
-            match write_where(cur, file, src, io.at, append) {
+            match write_once(cur.task(), file, src, io.at, append) {
                 Err(Errno::EAGAIN) if io.some && src.done() > before => Ok(src.done() - before),
                 other => other,
             }
@@ -301,7 +309,7 @@ async fn write_with(
         notify::open_file_event(file, IN_MODIFY);
     }
     if result == Err(WaitError::Errno(Errno::EPIPE)) && done == 0 && file.ops().io_rules().sigpipe {
-        broken_pipe(cur);
+        broken_pipe(cur.task());
     }
     match result {
         Ok(n) => count(n.max(done)),
@@ -323,11 +331,21 @@ pub(super) async fn do_write(
     if !file.writable() || file.flags() & O_PATH != 0 {
         return Err(Errno::EBADF.into());
     }
+    write_file(cur, &file, segments, io).await
+}
+
+/// Writes to a file that is open for it.
+pub(crate) async fn write_file(
+    cur: &mut CurrentTask,
+    file: &Arc<File>,
+    segments: &[UserSegment],
+    io: Io,
+) -> SysResult {
     let mm = cur.mm().clone();
     let mut src = IoSrc::user(&mm, segments);
-    let n = write_with(cur, &file, &mut src, io).await?;
-    if n > 0 && (io.sync || file.flags() & O_DSYNC != 0) && is_kind(&file, FileType::Regular) {
-        file.ops().fsync(cur.file_cx(&file))?;
+    let n = write_with(cur, file, &mut src, io).await?;
+    if n > 0 && (io.sync || file.flags() & O_DSYNC != 0) && is_kind(file, FileType::Regular) {
+        file.ops().fsync(cur.file_cx(file))?;
     }
     Ok(n)
 }
@@ -403,7 +421,7 @@ pub async fn pwritev(
 }
 
 /// The flags and the offset of `preadv2(2)` and `pwritev2(2)`.
-fn vector_io(offset: i64, flags: u32) -> Result<Io, Errno> {
+pub(crate) fn vector_io(offset: i64, flags: u32) -> Result<Io, Errno> {
     const HIPRI: u32 = 1;
     const DSYNC: u32 = 2;
     const SYNC: u32 = 4;
@@ -562,7 +580,7 @@ pub fn ftruncate(cur: &mut CurrentTask, fd: i32, len: i64) -> SysResult {
     }
     let inode = file.path().and_then(|p| p.dentry.inode_ref()).ok_or(Errno::EINVAL)?;
     limit_size(cur, inode, size)?;
-    drop_privileges(cur, inode)?;
+    drop_privileges(cur.task(), inode)?;
     resize(cur.task(), inode, size)?;
     notify::open_file_event(&file, IN_MODIFY);
     Ok(0)

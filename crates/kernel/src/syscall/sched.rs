@@ -327,18 +327,21 @@ fn io_chosen(cur: &CurrentTask, which: i32, who: i32) -> Result<Vec<Arc<Task>>, 
     }
 }
 
-/// `ioprio_set(2)`.
-pub fn ioprio_set(cur: &mut CurrentTask, which: i32, who: i32, priority: i32) -> SysResult {
+/// Whether the caller may use this priority of input and output.
+pub(super) fn check_io_priority(cur: &CurrentTask, priority: i32) -> Result<(), Errno> {
     let (class, level) = (priority >> 13, priority & 0x1fff);
     match class {
-        IOPRIO_CLASS_RT if !cur.task().cred().has_cap(CAP_SYS_ADMIN) => {
-            return Err(Errno::EPERM.into());
-        }
-        IOPRIO_CLASS_RT | IOPRIO_CLASS_BE if level < 8 => {}
-        IOPRIO_CLASS_IDLE => {}
-        IOPRIO_CLASS_NONE if level == 0 => {}
-        _ => return Err(Errno::EINVAL.into()),
+        IOPRIO_CLASS_RT if !cur.task().cred().has_cap(CAP_SYS_ADMIN) => Err(Errno::EPERM),
+        IOPRIO_CLASS_RT | IOPRIO_CLASS_BE if level < 8 => Ok(()),
+        IOPRIO_CLASS_IDLE => Ok(()),
+        IOPRIO_CLASS_NONE if level == 0 => Ok(()),
+        _ => Err(Errno::EINVAL),
     }
+}
+
+/// `ioprio_set(2)`.
+pub fn ioprio_set(cur: &mut CurrentTask, which: i32, who: i32, priority: i32) -> SysResult {
+    check_io_priority(cur, priority)?;
     let tasks = io_chosen(cur, which, who)?;
     if tasks.is_empty() {
         return Err(Errno::ESRCH.into());

@@ -84,10 +84,10 @@ impl Side {
     async fn read(&self, cur: &mut CurrentTask, buf: &mut [u8], first: bool) -> SysResult {
         let mut dst = IoDst::kernel(buf);
         if self.nonblocking || !first {
-            return count(read_once(cur, &self.file, &mut dst, self.at)?);
+            return count(read_once(cur.task(), &self.file, &mut dst, self.at)?);
         }
         let read = cur.block_on(&*self.file, Events::READABLE, None, |cur| {
-            read_once(cur, &self.file, &mut dst, self.at)
+            read_once(cur.task(), &self.file, &mut dst, self.at)
         });
         count(read.await?)
     }

@@ -11,6 +11,7 @@ use super::{ArgInfo, Level, Syscall, arg::Arg};
 use crate::error::{SysError, SysResult};
 use crate::task::CurrentTask;
 use chitin_abi::Errno;
+use chitin_abi::aio::{AioSigset, IoEvent};
 use chitin_abi::fs::{Stat, Statfs, Statx};
 use chitin_abi::ipc::Sembuf;
 use chitin_abi::poll::EpollEvent;
@@ -86,6 +87,12 @@ syscalls! {
     319 sync memfd_create(name: UserPath, flags: u32) = super::memfd::memfd_create, Partial, "no huge pages; shared mappings are not sealed";
     327 async preadv2(fd: i32, iov: UserAddr, iovcnt: u64, offset: i64, high: u64, flags: u32) = super::rw::preadv2, Full, "";
     328 async pwritev2(fd: i32, iov: UserAddr, iovcnt: u64, offset: i64, high: u64, flags: u32) = super::rw::pwritev2, Full, "";
+    206 sync io_setup(nr: u32, ctx: UserPtr<u64>) = super::aio::io_setup, Full, "without the ring that libraries look for";
+    207 sync io_destroy(ctx: u64) = super::aio::io_destroy, Full, "what waits ends without an event";
+    208 async io_getevents(ctx: u64, min_nr: i64, nr: i64, events: UserPtr<IoEvent>, timeout: UserPtr<Timespec>) = super::aio::io_getevents, Full, "";
+    209 async io_submit(ctx: u64, nr: i64, iocbs: UserPtr<u64>) = super::aio::io_submit, Full, "files: done at once; pipes and sockets never keep the caller waiting";
+    210 sync io_cancel(ctx: u64, iocb: UserAddr, result: UserAddr) = super::aio::io_cancel, Full, "IOCB_CMD_POLL, as in Linux";
+    333 async io_pgetevents(ctx: u64, min_nr: i64, nr: i64, events: UserPtr<IoEvent>, timeout: UserPtr<Timespec>, mask: UserPtr<AioSigset>) = super::aio::io_pgetevents, Full, "";
     436 sync close_range(first: u32, last: u32, flags: u32) = super::fd::close_range, Full, "";
     437 async openat2(dirfd: i32, path: UserPath, how: UserPtr<chitin_abi::fs::OpenHow>, size: usize) = super::fd::openat2, Full, "";
 
