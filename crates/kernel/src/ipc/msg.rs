@@ -194,8 +194,14 @@ impl State {
         let mut gone = Vec::new();
         if let Ok(object) = self.ids.get_mut(id) {
             let queue = &mut object.body;
-            while queue.senders.first().is_some_and(|s| queue.has_room(&s.message.text)) {
-                let Sender { message, pid, waiter } = queue.senders.remove(0);
+            let mut at = 0;
+            // One that needs more room holds up nobody behind it.
+            while let Some(sender) = queue.senders.get(at) {
+                if !queue.has_room(&sender.message.text) {
+                    at += 1;
+                    continue;
+                }
+                let Sender { message, pid, waiter } = queue.senders.remove(at);
                 gone.extend(queue.put(message, pid, woken));
                 waiter.settle(Ok(()));
                 woken.senders.push(waiter);
@@ -506,7 +512,7 @@ mod tests {
         let mut sent = 0;
         let refused = loop {
             let id = table.open(0, 0o600, &ROOT()).unwrap();
-            let mut send = || table.send(id, message(1, b""), false, &ROOT(), 1).map(drop);
+            let send = || table.send(id, message(1, b""), false, &ROOT(), 1).map(drop);
             let result =
                 (0..limit::MSGMNB).map(|_| send()).inspect(|r| sent += usize::from(r.is_ok()));
             if let Some(Err(e)) = result.into_iter().find(Result::is_err) {
