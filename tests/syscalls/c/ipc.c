@@ -126,6 +126,11 @@ CASE(shm_places) {
     EQ(attached(id), 1);
     char *ro = (char *)OK(shmat(id, 0, SHM_RDONLY));
     ERR(EACCES, mprotect(ro, PAGE, PROT_READ | PROT_WRITE));
+    if (getuid()) ERR(EACCES, shmat(id, 0, SHM_EXEC));
+    struct shmid_ds ds;
+    OK(shmctl(id, IPC_STAT, &ds));
+    ds.shm_perm.mode = 0700;
+    OK(shmctl(id, IPC_SET, &ds));
     OK(shmat(id, 0, SHM_EXEC));
     char line[40];
     snprintf(line, sizeof line, "/SYSV00000000 (deleted)");
